@@ -1,0 +1,49 @@
+# The verbs, the same for people and for CI. Each does the set-up it needs; the second time that takes no time.
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.stamp
+ZIPAPP := build/interlock.pyz
+N ?= 200
+
+.PHONY: setup demo test check lab bench soak clean
+
+setup: $(STAMP) $(ZIPAPP) system-packages
+
+.PHONY: system-packages
+system-packages:
+	@tools/system_packages.sh
+
+$(STAMP): requirements.txt pyproject.toml
+	@python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(ZIPAPP): $(shell find src/interlock -name '*.py' -o -name '*.json') tools/build_zipapp.py | $(STAMP)
+	@$(PYTHON) tools/build_zipapp.py $@
+
+lab: setup
+	@$(VENV)/bin/interlock lab build
+
+demo: setup
+	@$(VENV)/bin/interlock lab demo
+
+test: setup
+	@$(VENV)/bin/pytest $(PYTEST)
+
+check: $(STAMP)
+	@$(VENV)/bin/ruff check src tests bench tools
+	@$(VENV)/bin/ruff format --check src tests bench tools
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/pytest --quiet tests/unit/test_layers.py
+
+bench: setup
+	@$(PYTHON) bench/upgrade.py
+
+soak: setup
+	@$(PYTHON) bench/soak.py --rounds $(N)
+
+clean:
+	@$(VENV)/bin/interlock lab down --all || true
+	@rm -rf build $(VENV)

@@ -1,0 +1,1 @@
+"""The command line: knows verbs and events, not the engine's inside."""

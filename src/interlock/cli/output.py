@@ -1,0 +1,58 @@
+"""What faces share: printing for people and for programs, tables, consent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, Optional, TextIO
+
+from interlock.errors import InterlockError, UsageError
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def say(text: str = "") -> None:
+    """Print a line for people."""
+    print(text, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value for programs."""
+    print(json.dumps(value, indent=2, ensure_ascii=True), flush=True)
+
+
+def print_error(error: InterlockError, as_json: bool) -> None:
+    """Print an error: for programs on stdout, for people on stderr with the next step."""
+    if as_json:
+        print_json(error.as_dict())
+    else:
+        print(f"interlock: {error}\n  → {error.advice}", file=sys.stderr, flush=True)
+
+
+def size(count: float) -> str:
+    """Say a number of bytes as people do."""
+    sign, count = ("-", -count) if count < 0 else ("", count)
+    for unit in UNITS:
+        if count < 1024 or unit == UNITS[-1]:
+            return f"{sign}{count:.0f} {unit}" if unit == "B" else f"{sign}{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable: the last unit always returns")
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[Any]], indent: str = "  ") -> list[str]:
+    """Return rows as aligned columns under their headings."""
+    cells = [[str(cell) for cell in row] for row in [headings, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    return [(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths))).rstrip() for row in cells]
+
+
+def consent(question: str, given: bool, stream: Optional[TextIO] = None) -> bool:
+    """Ask a person; True where ``--yes`` was given. UsageError where nobody is there to answer."""
+    if given:
+        return True
+    source = stream or sys.stdin
+    if stream is None and not sys.stdin.isatty():
+        raise UsageError(detail="nobody can be asked for consent here (no terminal): add --yes, or --dry-run")
+    print(f"{question} [y/N] ", end="", flush=True)
+    return source.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,295 @@
+"""The verbs of the main job: ``scan``, ``check``, ``stage``, ``update``, and the hidden ``engine``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from interlock.cli.output import consent, print_json, say, size, table
+from interlock.cli.progress import EventCopy, Handler, Progress, all_of
+from interlock.depot.bulletin import bulletin_states
+from interlock.errors import Refused
+from interlock.host.context import Host, this_host
+from interlock.host.hold import refuse_when_held
+from interlock.host.lease import Lease, busy, current_owner
+from interlock.upgrade.operation import Request, create_operation, find_operation
+from interlock.upgrade.plan import Plan
+from interlock.upgrade.preflight import Verdict, preflight
+from interlock.upgrade.prepare import Picture, fetch, refuse_problems, take_picture
+from interlock.upgrade.service import follow, launch, serve, unit_name
+from interlock.upgrade.settle import interrupted, settle_dead
+from interlock.upgrade.stage import Staged, StageProgress
+
+SHOWN = 12
+MARKS = {"ok": "✓", "note": "·", "deny": "✗", "unknown": "?"}
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add the verbs."""
+    scan = _verb(subparsers, "scan", "which bulletins of a depot apply to this host", run_scan)
+    check = _verb(subparsers, "check", "pre-flight: what stands between this host and an upgrade", run_check)
+    stage = _verb(subparsers, "stage", "fetch and check the packages, change nothing", run_stage)
+    update = _verb(subparsers, "update", "upgrade this host", run_update)
+    for parser in (scan, stage, update):
+        parser.add_argument("--depot", required=True, metavar="D", help="directory or URL of an rpm-md repository")
+    check.add_argument("--depot", metavar="D", help="also check whether everything in this depot fits the host")
+    for parser in (check, stage, update):
+        parser.add_argument("--bulletin", action="append", default=[], metavar="ID", help="only this one (repeatable)")
+    for parser in (stage, update):
+        parser.add_argument("--allow-unsigned", action="store_true", help="accept packages without a signature")
+    _update_options(update)
+    engine = subparsers.add_parser("engine")
+    engine.add_argument("operation")
+    engine.set_defaults(func=run_engine, json=False)
+
+
+def _verb(subparsers: Any, name: str, text: str, function: Any) -> Any:
+    parser = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("--json", action="store_true", help="print one JSON value instead of text")
+    parser.set_defaults(func=function)
+    return parser
+
+
+def _update_options(update: Any) -> None:
+    update.add_argument("--isolation", choices=("auto", "shadow", "gate"), default="auto",
+                        help="how others are kept apart from the upgrade (default: shadow where it works)")  # fmt: skip
+    update.add_argument("--dry-run", action="store_true", help="show the plan and end")
+    update.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    update.add_argument("--detach", action="store_true", help="do not wait for the end; `interlock status` follows")
+    update.add_argument("--events", metavar="FILE", help="append the operation's events to FILE, as JSON Lines")
+    update.add_argument("--nice", type=int, default=0, metavar="N", help="run rpm at this niceness")
+    update.add_argument("--verbose", "-v", action="store_true", help="show every package and scriptlet")
+
+
+def run_scan(options: argparse.Namespace) -> int:
+    """Print which bulletins apply."""
+    picture = take_picture(this_host(), options.depot, [])
+    states = bulletin_states(picture.depot, picture.installed)
+    if options.json:
+        print_json({
+            "depot": options.depot, "defects": list(picture.depot.defects), "upgrade": _plan_row(picture.plan),
+            "bulletins": [_bulletin_row(picture, one) for one in states],
+        })  # fmt: skip
+        return 0
+    rows = [
+        (row["id"], row["state"], row["severity"], row["category"], row["title"])
+        for row in (_bulletin_row(picture, one) for one in states)
+    ]
+    say("\n".join(table(("BULLETIN", "STATE", "SEVERITY", "CATEGORY", "TITLE"), rows)) if rows else "  no bulletins")
+    _say_defects(picture)
+    say(f"\n{_headline(picture.plan)}")
+    return 0
+
+
+def _bulletin_row(picture: Picture, one: Any) -> dict[str, Any]:
+    bulletin = one.bulletin
+    return {
+        "id": bulletin.id, "state": one.status.value, "reason": one.reason, "severity": bulletin.severity,
+        "category": bulletin.category, "title": bulletin.title, "issued": bulletin.issued,
+        "reboot": bulletin.reboot,
+    }  # fmt: skip
+
+
+def _say_defects(picture: Picture) -> None:
+    for defect in picture.depot.defects:
+        say(f"  defect: {defect}")
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """Print the pre-flight verdict; its exit status is the verdict's."""
+    host = this_host()
+    verdict = preflight(host)
+    if options.depot:
+        refuse_problems(take_picture(host, options.depot, options.bulletin).plan)
+    if options.json:
+        rows = [vars(reason) for reason in verdict.reasons]
+        print_json({"verdict": verdict.answer, "reasons": rows})
+    else:
+        _say_verdict(verdict)
+    return verdict.exit_status
+
+
+def _say_verdict(verdict: Verdict) -> None:
+    for reason in verdict.reasons:
+        say(f"  {MARKS[reason.level]} {reason.subject}: {reason.detail}")
+    say(f"\nverdict: {verdict.answer}")
+
+
+def run_stage(options: argparse.Namespace) -> int:
+    """Fetch and check; print what lies ready."""
+    host = this_host()
+    _need_root()
+    picture = take_picture(host, options.depot, options.bulletin)
+    refuse_problems(picture.plan)
+    request = Request(options.depot, options.bulletin, allow_unsigned=options.allow_unsigned)
+    staged = fetch(host, picture, request, _quiet if options.json else StageLine())
+    if options.json:
+        print_json({"plan": _plan_row(picture.plan), "directory": staged.directory, "files": dict(staged.files)})
+    else:
+        say(f"{len(staged.files)} packages lie ready in {staged.directory}, digests and signatures checked")
+    return 0
+
+
+def run_update(options: argparse.Namespace) -> int:
+    """Upgrade this host, and wait for the end unless told otherwise."""
+    host = this_host()
+    _need_root()
+    _settle(host, options)
+    request = Request(
+        _lasting(options.depot), options.bulletin, options.isolation, options.allow_unsigned, options.nice
+    )
+    picture = take_picture(host, request.depot, options.bulletin)
+    refuse_problems(picture.plan)
+    if not options.json:
+        say_plan(picture)
+    if picture.plan.empty or options.dry_run:
+        return _say_unchanged(picture, options)
+    if not consent("Go on?", options.yes):
+        say("Nothing was changed.")
+        return 0
+    staged = fetch(host, picture, request, _quiet if options.json else StageLine())
+    return _start(host, options, request, picture, staged)
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise Refused(reasons="this changes the host and must be run as root")
+
+
+def _settle(host: Host, options: argparse.Namespace) -> None:
+    """Refuse where somebody is at work or a person is needed; clear up after an engine that died."""
+    owner = current_owner(host.paths)
+    if owner is not None:
+        raise busy(owner, host.clock)
+    if interrupted(host) is not None:
+        with Lease(host.paths, "settle", host.clock, host.proc):
+            for line in settle_dead(host):
+                if not options.json:
+                    say(f"  {line}")
+    refuse_when_held(host.paths)
+
+
+def _lasting(depot: str) -> str:
+    """Return the depot so that it means the same from another working directory."""
+    return depot if "://" in depot else os.path.abspath(depot)
+
+
+def _say_unchanged(picture: Picture, options: argparse.Namespace) -> int:
+    if options.json:
+        print_json({"operation": None, "plan": _plan_row(picture.plan)})
+    elif picture.plan.empty:
+        say("Nothing to do: this host has all that applies.")
+    return 0
+
+
+def _start(host: Host, options: argparse.Namespace, request: Request, picture: Picture, staged: Staged) -> int:
+    row = {
+        "directory": staged.directory, "files": dict(staged.files),
+        "installed": [str(package.nevra) for package in picture.installed],
+    }  # fmt: skip
+    operation = create_operation(host, request, picture.plan.to_json(), row)
+    launch(host, operation)
+    if options.detach:
+        _say_detached(operation.id, options)
+        return 0
+    if not options.json:
+        say(f"operation {operation.id} runs in {unit_name(operation)}; this terminal may be closed")
+    end = follow(host, operation, _handlers(options))
+    if options.json:
+        print_json({"operation": operation.id, "plan": _plan_row(picture.plan), "end": end})
+    else:
+        say(f"{end['state']}: {end['message']}")
+        _say_reboot(picture.plan, end)
+    return int(end["exit_status"])
+
+
+def _say_detached(name: str, options: argparse.Namespace) -> None:
+    if options.json:
+        print_json({"operation": name, "detached": True})
+    else:
+        say(f"operation {name} goes on by itself; `interlock status` follows it")
+
+
+def _handlers(options: argparse.Namespace) -> Handler:
+    handlers: list[Handler] = [] if options.json else [Progress(verbose=options.verbose)]
+    if options.events:
+        handlers.append(EventCopy(options.events))
+    return all_of(handlers)
+
+
+def _say_reboot(plan: Plan, end: dict[str, Any]) -> None:
+    if plan.reboot and end["state"] == "done":
+        say(f"A reboot is needed for all of it to take effect: {', '.join(plan.reboot_reasons)}.")
+
+
+def run_engine(options: argparse.Namespace) -> int:
+    """Be the engine of one operation; started by ``update`` in a unit of its own."""
+    host = this_host()
+    return int(serve(host, find_operation(host.paths, options.operation)))
+
+
+# -- the plan, for people ---------------------------------------------------------------------------------------
+
+
+def _plan_row(plan: Plan) -> dict[str, Any]:
+    return {
+        "bulletins": list(plan.bulletins),
+        "upgrades": [{"from": [str(old) for old in up.old], "to": str(up.new.nevra)} for up in plan.upgrades],
+        "installs": [str(one.nevra) for one in plan.installs],
+        "removals": [{"package": str(one.nevra), "reason": one.reason} for one in plan.removals],
+        "reboot": plan.reboot, "reboot_reasons": list(plan.reboot_reasons),
+        "download_size": plan.download_size, "installed_size_change": plan.installed_size_change,
+    }  # fmt: skip
+
+
+def say_plan(picture: Picture) -> None:
+    """Print what would be done, before consent."""
+    plan = picture.plan
+    _say_defects(picture)
+    if plan.empty:
+        return
+    upgrades = [
+        (f"{' '.join(str(old.evr) for old in up.old)} → {up.new.nevra.evr}", up.new.name) for up in plan.upgrades
+    ]
+    _say_some("upgrade", [f"{name}  {change}" for change, name in upgrades])
+    _say_some("install", [str(one.nevra) for one in plan.installs])
+    _say_some("remove", [f"{one.nevra}  ({one.reason})" for one in plan.removals])
+    say(_headline(plan))
+
+
+def _say_some(word: str, rows: Sequence[str]) -> None:
+    for row in rows[:SHOWN]:
+        say(f"  {word}  {row}")
+    if len(rows) > SHOWN:
+        say(f"  {word}  … and {len(rows) - SHOWN} more (--json lists all)")
+
+
+def _headline(plan: Plan) -> str:
+    if plan.empty:
+        return "nothing to upgrade"
+    reboot = f"reboot needed ({', '.join(plan.reboot_reasons)})" if plan.reboot else "no reboot needed"
+    return (
+        f"{len(plan.upgrades)} upgrades, {len(plan.installs)} new, {len(plan.removals)} removals; "
+        f"{size(plan.download_size)} to fetch, {size(plan.installed_size_change)} more on disk; {reboot}"
+    )
+
+
+class StageLine:
+    """Says how far fetching and checking is, a line for each tenth."""
+
+    def __init__(self) -> None:
+        self.tenth = -1
+
+    def __call__(self, progress: StageProgress) -> None:
+        """Show one step."""
+        tenth = 10 * progress.done // max(progress.total, 1)
+        if tenth != self.tenth:
+            self.tenth = tenth
+            if tenth == 10:
+                say(f"  {progress.phase}: {progress.done} of {progress.total} packages")
+
+
+def _quiet(progress: StageProgress) -> None:
+    """Show nothing."""

@@ -1,0 +1,1 @@
+"""What there is to install, and from whom: repositories, bulletins, digests, signatures."""

@@ -1,0 +1,194 @@
+"""Opening a depot: an rpm-md repository in a directory or at a URL.
+
+Every metadata file is checked against the checksum that ``repomd.xml`` has for it before a byte of it is
+believed. What is wrong with one package or one bulletin is left out and said in ``Depot.defects``; what is wrong
+with a whole file is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import (
+    IO,
+    Callable,
+    Optional,
+    TypeVar,
+    cast,
+)
+
+from interlock.depot.bulletin import Bulletin
+from interlock.depot.errors import BadMetadata, FileMissing, NotARepository
+from interlock.depot.metadata import (
+    DepotPackage,
+    MetadataFile,
+    PrimaryReader,
+    compatible_arches,
+    read_file_lists,
+    read_repomd,
+)
+from interlock.depot.source import Source, open_source
+from interlock.depot.unpack import unpacked
+from interlock.depot.updateinfo import UpdateinfoReader
+from interlock.errors import BadDepot
+from interlock.package import Nevra, Relation
+from interlock.system.run import Runner
+
+REPOMD = "repodata/repomd.xml"
+REPOMD_LIMIT = 16 * 1024 * 1024
+FILE_LIMIT = 1024 * 1024 * 1024
+DEFECT_LIMIT = 200
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Depot:
+    """A depot's contents. ``location`` is as it was given, without a password; ``defects`` is for people."""
+
+    location: str
+    revision: str = ""
+    packages: tuple[DepotPackage, ...] = ()
+    bulletins: tuple[Bulletin, ...] = ()
+    defects: tuple[str, ...] = ()
+    file_lists: Optional[MetadataFile] = None
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Sequence[DepotPackage]]:
+        """The packages by name."""
+        return _grouped((package.name, package) for package in self.packages)
+
+    @cached_property
+    def providers(self) -> Mapping[str, Sequence[tuple[Relation, DepotPackage]]]:
+        """The packages by the names that they provide."""
+        return _grouped((one.name, (one, package)) for package in self.packages for one in package.package.provides)
+
+    @cached_property
+    def by_file(self) -> Mapping[str, Sequence[DepotPackage]]:
+        """The packages by the paths that the metadata says they have."""
+        return _grouped((path, package) for package in self.packages for path in package.package.files)
+
+    @cached_property
+    def obsoleters(self) -> Mapping[str, Sequence[tuple[Relation, DepotPackage]]]:
+        """The packages by the names that they obsolete."""
+        return _grouped((one.name, (one, package)) for package in self.packages for one in package.package.obsoletes)
+
+    def bulletin(self, identity: str) -> Optional[Bulletin]:
+        """Return the bulletin of this id."""
+        return next((one for one in self.bulletins if one.id == identity), None)
+
+    def with_file_lists(
+        self,
+        paths: Optional[Collection[str]] = None,
+        source: Optional[Source] = None,
+        runner: Optional[Runner] = None,
+    ) -> Depot:
+        """Return this depot with the complete list of files, or with those of ``paths`` that packages have.
+
+        Reads one more, large file. Give ``source`` where the depot was opened from a URL with a password.
+        Raises BadDepot.
+        """
+        if self.file_lists is None:
+            return self
+        wanted = None if paths is None else frozenset(paths)
+        reader = _MetadataReader(source or open_source(self.location), runner or Runner())
+        found = reader.parsed(self.file_lists, lambda chunks: dict(read_file_lists(chunks, wanted)))
+        return replace(self, packages=tuple(_with_files(one, found) for one in self.packages))
+
+
+def _grouped(pairs: Iterator[tuple[str, T]]) -> Mapping[str, Sequence[T]]:
+    groups: dict[str, list[T]] = defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
+    return dict(groups)
+
+
+def _with_files(package: DepotPackage, found: Mapping[str, Sequence[str]]) -> DepotPackage:
+    more = found.get(package.checksum)
+    if not more:
+        return package
+    files = tuple(dict.fromkeys((*package.package.files, *more)))
+    return replace(package, package=replace(package.package, files=files))
+
+
+@dataclass(frozen=True)
+class _MetadataReader:
+    source: Source
+    runner: Runner
+
+    def repomd(self) -> tuple[str, dict[str, MetadataFile]]:
+        try:
+            content = b"".join(self.source.chunks(REPOMD, REPOMD_LIMIT))
+        except FileMissing:
+            raise NotARepository(depot=self.source.location) from None
+        try:
+            return read_repomd([content])
+        except ValueError as error:
+            raise self._bad(REPOMD, str(error)) from None
+
+    def parsed(self, one: MetadataFile, parse: Callable[[Iterator[bytes]], T]) -> T:
+        """Fetch a file, check it, unpack it and return what ``parse`` makes of its chunks."""
+        with tempfile.NamedTemporaryFile(prefix="interlock-metadata-") as copy:
+            self._fetch(one, cast(IO[bytes], copy))
+            copy.flush()
+            try:
+                return parse(unpacked(copy.name, self.runner))
+            except ValueError as error:
+                raise self._bad(one.location, str(error)) from None
+
+    def _fetch(self, one: MetadataFile, copy: IO[bytes]) -> None:
+        hasher, size = one.checksum.hasher(), 0
+        limit = one.size if one.size >= 0 else FILE_LIMIT
+        for chunk in self.source.chunks(one.location, min(FILE_LIMIT, limit + 1)):
+            hasher.update(chunk)
+            size += len(chunk)
+            copy.write(chunk)
+        if one.size not in (-1, size):
+            raise self._bad(one.location, f"it has {size} bytes, repomd.xml says {one.size}")
+        if hasher.hexdigest() != one.checksum.value:
+            raise self._bad(one.location, f"its {one.checksum.kind} checksum is not the one in repomd.xml")
+
+    def _bad(self, file: str, detail: str) -> BadDepot:
+        return BadMetadata(depot=self.source.location, file=file, detail=detail)
+
+
+def open_depot(location: str, *, arches: Optional[frozenset[str]] = None, runner: Optional[Runner] = None) -> Depot:
+    """Read the depot at ``location``, a directory, ``file://`` or http(s) URL.
+
+    Only packages of ``arches`` are kept (default: those that this machine can install). Raises DepotMissing,
+    DepotUnreadable, NotARepository, FileMissing, BadMetadata: all of them BadDepot, exit status 7.
+    """
+    source = open_source(location)
+    reader = _MetadataReader(source, runner or Runner())
+    revision, files = reader.repomd()
+    if "primary" not in files:
+        raise BadMetadata(depot=source.location, file=REPOMD, detail="it names no primary metadata")
+    primary = PrimaryReader(arches or compatible_arches(os.uname().machine))
+    packages = reader.parsed(files["primary"], lambda chunks: tuple(primary.read(chunks)))
+    updates = UpdateinfoReader()
+    bulletins: tuple[Bulletin, ...] = ()
+    if "updateinfo" in files:
+        bulletins = reader.parsed(files["updateinfo"], lambda chunks: tuple(updates.read(chunks)))
+    kept, twice = _each_once(packages)
+    defects = _bounded([*primary.defects, *twice, *updates.defects])
+    return Depot(source.location, revision, kept, bulletins, defects, files.get("filelists"))
+
+
+def _each_once(packages: Sequence[DepotPackage]) -> tuple[tuple[DepotPackage, ...], list[str]]:
+    kept: dict[Nevra, DepotPackage] = {}
+    differing: set[Nevra] = set()
+    for package in packages:
+        first = kept.setdefault(package.nevra, package)
+        if first.checksum != package.checksum:
+            differing.add(package.nevra)
+    defects = [f"the package {nevra} is there with different contents; the first is used" for nevra in differing]
+    return tuple(kept.values()), sorted(defects)
+
+
+def _bounded(defects: Sequence[str]) -> tuple[str, ...]:
+    rest = len(defects) - DEFECT_LIMIT
+    more = (f"and {rest} more defects",) if rest > 0 else ()
+    return (*defects[:DEFECT_LIMIT], *more)

@@ -1,0 +1,183 @@
+"""Bytes of a depot, from a directory, ``file://`` or http(s), bounded in size and time.
+
+A path inside a depot comes from its metadata and so from strangers: ``safe_path`` refuses what would lead out
+of it. Only regular files are read (a named pipe would block for ever). A server must go on sending: it is given
+up after ``STALL_SECONDS`` of silence, and when it sends less than ``SLOWEST`` bytes a second after a minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import os
+import stat
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Union
+
+from interlock.depot.errors import DepotMissing, DepotUnreadable, FileMissing
+
+CHUNK = 256 * 1024
+STALL_SECONDS = 30.0
+FIRST_MINUTE = 60.0
+SLOWEST = 4096
+Stream = Union[IO[bytes], http.client.HTTPResponse]
+
+
+def safe_path(path: str) -> str:
+    """Return ``path`` if it stays inside a depot; ValueError where it does not."""
+    parts = path.split("/")
+    bad = any(part in ("", "..", ".") for part in parts) or "\\" in path or ":" in parts[0]
+    if bad or not path.isprintable() or len(path) > 4096:
+        raise ValueError(f"a path that leads out of the depot or is none: {path[:200]!r}")
+    return path
+
+
+def without_password(location: str) -> str:
+    """Return ``location`` as it may be shown and kept: a user and password in a URL are left out."""
+    parts = urllib.parse.urlsplit(location)
+    if not parts.scheme or "@" not in parts.netloc:
+        return location
+    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that has files. ``location`` is what the user gave, for messages."""
+
+    location: str
+
+    def open(self, path: str) -> contextlib.AbstractContextManager[Stream]:
+        """Open the file at ``path``, relative to the depot. Raises FileMissing, DepotUnreadable."""
+        raise NotImplementedError
+
+    def chunks(self, path: str, limit: int) -> Iterator[bytes]:
+        """Yield the file's bytes; DepotUnreadable where there are more than ``limit`` or they come too slowly."""
+        begun, received = time.monotonic(), 0
+        with self.open(path) as stream:
+            while True:
+                chunk = self._read(stream, path)
+                if not chunk:
+                    return
+                received += len(chunk)
+                self._check_progress(path, received, limit, time.monotonic() - begun)
+                yield chunk
+
+    def _read(self, stream: Stream, path: str) -> bytes:
+        # read1: one system call, so that a server that drips bytes is seen between them
+        try:
+            return stream.read1(CHUNK) if isinstance(stream, http.client.HTTPResponse) else stream.read(CHUNK)
+        except (OSError, http.client.HTTPException) as error:
+            raise DepotUnreadable(depot=self.location, detail=f"{path}: {_reason(error)}") from None
+
+    def _check_progress(self, path: str, received: int, limit: int, seconds: float) -> None:
+        if received > limit:
+            raise DepotUnreadable(depot=self.location, detail=f"{path} is larger than {limit} bytes")
+        if seconds > FIRST_MINUTE + received / SLOWEST:
+            detail = f"{path} comes too slowly: {received} bytes in {seconds:.0f} s"
+            raise DepotUnreadable(depot=self.location, detail=detail)
+
+
+@dataclass(frozen=True)
+class DirectorySource(Source):
+    """Files below ``directory``."""
+
+    directory: str
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[Stream]:
+        """Open one file."""
+        try:
+            descriptor = os.open(
+                os.path.join(self.directory, safe_path(path)), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            )
+        except FileNotFoundError:
+            raise FileMissing(depot=self.location, file=path) from None
+        except OSError as error:
+            raise DepotUnreadable(depot=self.location, detail=f"{path}: {_reason(error)}") from None
+        with os.fdopen(descriptor, "rb", buffering=0) as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DepotUnreadable(depot=self.location, detail=f"{path} is not a regular file")
+            yield stream
+
+
+@dataclass(frozen=True)
+class UrlSource(Source):
+    """Files below a http or https URL; proxies are taken from the environment."""
+
+    url: str
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[Stream]:
+        """Ask for one file."""
+        address = f"{self.url.rstrip('/')}/{urllib.parse.quote(safe_path(path))}"
+        try:
+            answer = _opener().open(address, timeout=STALL_SECONDS)
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise self._answered(path, error) from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise DepotUnreadable(depot=self.location, detail=f"{path}: {_reason(error)}") from None
+        with answer:
+            yield answer
+
+    def _answered(self, path: str, error: urllib.error.HTTPError) -> Exception:
+        if error.code in (404, 410):
+            return FileMissing(depot=self.location, file=path)
+        return DepotUnreadable(depot=self.location, detail=f"{path}: the server answered {error.code} {error.reason}")
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    # Not build_opener(): a redirection must not lead to file:// or ftp://.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _reason(error: BaseException) -> str:
+    inner = getattr(error, "reason", None)
+    if isinstance(inner, OSError):
+        return inner.strerror or str(inner)
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return str(inner or error) or type(error).__name__
+
+
+def open_source(location: str) -> Source:
+    """Return the source for a directory, ``file://`` or http(s) URL. Raises DepotMissing, DepotUnreadable."""
+    try:
+        parts = urllib.parse.urlsplit(location)
+    except ValueError as error:
+        raise DepotUnreadable(depot=location, detail=f"it is no URL: {error}") from None
+    shown = without_password(location)
+    if parts.scheme in ("http", "https"):
+        return UrlSource(shown, location)
+    if parts.scheme == "file":
+        return _directory_source(shown, urllib.parse.unquote(parts.path))
+    if "://" in location:
+        raise DepotUnreadable(depot=shown, detail=f"{parts.scheme}:// is not supported")
+    return _directory_source(shown, location)
+
+
+def _directory_source(shown: str, directory: str) -> Source:
+    try:
+        os.close(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise DepotMissing(depot=shown) from None
+        raise DepotUnreadable(depot=shown, detail=_reason(error)) from None
+    return DirectorySource(shown, os.path.abspath(directory))

@@ -1,0 +1,50 @@
+"""Where Interlock keeps things on a host. One value, passed in; ``root`` differs only in tests."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Every path that Interlock itself uses on a host.
+
+    ``/var/lib/interlock`` has the lease, the hold and one folder for each operation (plan, journal, events, log);
+    ``/var/cache/interlock`` has fetched packages, which may be deleted at any time that no operation runs.
+    """
+
+    root: str = "/"
+
+    def _under(self, *parts: str) -> str:
+        return os.path.join(self.root, *parts)
+
+    @property
+    def state(self) -> str:
+        """The durable state."""
+        return self._under("var/lib/interlock")
+
+    @property
+    def operations(self) -> str:
+        """One folder for each operation."""
+        return self._under("var/lib/interlock/operations")
+
+    @property
+    def lease(self) -> str:
+        """The lock file of whoever changes this host."""
+        return self._under("var/lib/interlock/lease")
+
+    @property
+    def hold(self) -> str:
+        """Why this host must not be changed or rebooted, while it must not."""
+        return self._under("var/lib/interlock/hold.json")
+
+    @property
+    def packages(self) -> str:
+        """Fetched packages, named by their digest."""
+        return self._under("var/cache/interlock/packages")
+
+    @property
+    def scratch(self) -> str:
+        """Private copies of a package database, for reading."""
+        return self._under("var/cache/interlock/read")

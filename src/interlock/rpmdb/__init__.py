@@ -1,0 +1,1 @@
+"""Promise 3: nobody can hurt an upgrade, and it hurts nobody."""

@@ -1,0 +1,168 @@
+"""Reads ``/proc``. Any tree can be read, so that a captured one is a test case.
+
+A process may vanish between two reads; that is normal, and answers None or leaves it out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """Names one process for ever: a pid is reused, a pid with its start time and boot id is not.
+
+    ``started`` is in clock ticks since boot (proc_pid_stat(5), field 22).
+    """
+
+    pid: int
+    started: int
+    boot: str
+
+
+@dataclass(frozen=True)
+class FileLock:
+    """One line of ``/proc/locks``. ``pid`` is -1 for open-file-description locks; ``waits`` marks a ``->`` line."""
+
+    kind: str
+    write: bool
+    pid: int
+    device: tuple[int, int]
+    inode: int
+    waits: bool
+
+
+class ProcReader:
+    """Reads one ``/proc`` tree."""
+
+    def __init__(self, root: Path = Path("/proc")) -> None:
+        self.root = root
+
+    def _text(self, *parts: str) -> Optional[str]:
+        try:
+            return self.root.joinpath(*parts).read_bytes().decode("utf-8", "replace")
+        except (OSError, ValueError):
+            return None
+
+    def boot_id(self) -> str:
+        """Return this boot's id, or an empty string where the kernel has none to say."""
+        return (self._text("sys", "kernel", "random", "boot_id") or "").strip()
+
+    def uptime(self) -> Optional[float]:
+        """Return the seconds since boot that start times count from."""
+        words = (self._text("uptime") or "").split()
+        try:
+            return float(words[0])
+        except (IndexError, ValueError):
+            return None
+
+    def pids(self) -> list[int]:
+        """Return the processes that are there now, in order."""
+        try:
+            return sorted(int(name) for name in os.listdir(self.root) if name.isdigit())
+        except OSError:
+            return []
+
+    def start_time(self, pid: int) -> Optional[int]:
+        """Return when ``pid`` started, in clock ticks since boot."""
+        text = self._text(str(pid), "stat")
+        fields = text.rpartition(")")[2].split() if text else []
+        return int(fields[19]) if len(fields) > 19 and fields[19].isdigit() else None
+
+    def state(self, pid: int) -> Optional[str]:
+        """Return the state letter of ``pid``: ``R``, ``S``, ``D``, ``Z``..."""
+        text = self._text(str(pid), "stat")
+        fields = text.rpartition(")")[2].split() if text else []
+        return fields[0] if fields else None
+
+    def identify(self, pid: int) -> Optional[ProcessId]:
+        """Return the lasting identity of ``pid``, or None if there is no such process."""
+        started = self.start_time(pid)
+        return None if started is None else ProcessId(pid, started, self.boot_id())
+
+    def alive(self, process: ProcessId) -> bool:
+        """Say whether that very process still runs (a zombie does not)."""
+        return (
+            self.boot_id() == process.boot
+            and self.start_time(process.pid) == process.started
+            and self.state(process.pid) not in ("Z", "X", None)
+        )
+
+    def parent(self, pid: int) -> Optional[int]:
+        """Return the parent of ``pid``."""
+        text = self._text(str(pid), "stat")
+        fields = text.rpartition(")")[2].split() if text else []
+        return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else None
+
+    def children(self, pid: int) -> list[int]:
+        """Return the processes whose parent is ``pid``."""
+        return [other for other in self.pids() if self.parent(other) == pid]
+
+    def wait_channel(self, pid: int) -> str:
+        """Return the kernel function that ``pid`` sleeps in, or an empty string."""
+        text = (self._text(str(pid), "wchan") or "").strip()
+        return "" if text == "0" else text
+
+    def mapped_files(self, pid: int) -> list[str]:
+        """Return the files that ``pid`` has mapped, each once."""
+        rows = (line.split(maxsplit=5) for line in (self._text(str(pid), "maps") or "").splitlines())
+        return list(dict.fromkeys(row[5] for row in rows if len(row) == 6 and row[5].startswith("/")))
+
+    def command(self, pid: int) -> str:
+        """Return the command line of ``pid``, or its short name in brackets, or an empty string."""
+        line = self._text(str(pid), "cmdline")
+        if line:
+            return line.replace("\0", " ").strip()
+        name = (self._text(str(pid), "comm") or "").strip()
+        return f"[{name}]" if name else ""
+
+    def cgroup(self, pid: int) -> str:
+        """Return the control group of ``pid`` in systemd's or the unified hierarchy."""
+        lines = (self._text(str(pid), "cgroup") or "").splitlines()
+        for prefix in ("name=systemd:", ":"):
+            for line in lines:
+                number, _, rest = line.partition(":")
+                if rest.startswith(prefix) and (prefix != ":" or number == "0"):
+                    return rest[len(prefix) :]
+        return ""
+
+    def unit(self, pid: int) -> str:
+        """Return the systemd unit that ``pid`` belongs to, or an empty string."""
+        for part in reversed(self.cgroup(pid).split("/")):
+            if part.endswith((".service", ".scope")):
+                return part
+        return ""
+
+    def open_files(self, pid: int) -> Iterator[tuple[int, str]]:
+        """Yield descriptor and target of each file that ``pid`` has open."""
+        folder = self.root / str(pid) / "fd"
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            return
+        for name in names:
+            try:
+                yield int(name), os.readlink(folder / name)
+            except (OSError, ValueError):
+                continue
+
+    def locks(self) -> list[FileLock]:
+        """Return the locks the kernel lists; a line that is not understood is left out."""
+        found = (_parse_lock(line) for line in (self._text("locks") or "").splitlines())
+        return [lock for lock in found if lock is not None]
+
+
+def _parse_lock(line: str) -> Optional[FileLock]:
+    words = line.split()[1:]
+    waits = words[:1] == ["->"]
+    words = words[1:] if waits else words
+    try:
+        major, minor, inode = words[4].split(":")
+        device = (int(major, 16), int(minor, 16))
+        return FileLock(words[0], words[2] == "WRITE", int(words[3]), device, int(inode), waits)
+    except (IndexError, ValueError):
+        return None

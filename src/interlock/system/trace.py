@@ -1,0 +1,79 @@
+"""Named points at every durable step, where a test can fail, stop or end the program.
+
+A point costs one dictionary look-up. What happens there is set once at start, from the environment variable
+``INTERLOCK_TRACE``, a comma-separated list of ``point=action``: ``raise``, ``kill`` (SIGKILL to this process),
+``stop`` (SIGSTOP), or ``run:COMMAND`` (a shell command, run to its end; for tests that damage the host at an
+exact moment). A point that is not in ``POINTS`` is refused, so the list is complete by construction.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+
+from interlock.errors import InterlockError, UsageError
+from interlock.system.run import Runner
+
+VARIABLE = "INTERLOCK_TRACE"
+POINTS: Mapping[str, str] = {
+    "plan.made": "the plan is made and shown, nothing is fetched",
+    "stage.done": "all packages are fetched and checked",
+    "operation.created": "the operation's folder and journal exist",
+    "lease.taken": "this operation owns the host",
+    "lock.taken": "rpm's own lock is held",
+    "shadow.started": "the shadow's directory exists, its copy has not begun",
+    "shadow.copied": "the shadow holds a consistent copy",
+    "gate.raised": "opens of the database by others are held back",
+    "prepared": "all that is needed later is loaded",
+    "worker.started": "the worker has its own mount namespace",
+    "apply.begin": "the point of no return: rpm is about to change files",
+    "apply.element": "one package has been unpacked or removed",
+    "apply.script": "a scriptlet has ended",
+    "applied": "rpm has returned",
+    "migrate.begin": "the new rpm wants another backend, the shadow is about to be converted",
+    "verified": "the new state has been proven",
+    "commit.intent": "the exchange is journalled, not done",
+    "commit.linked": "the lock file stands in the shadow",
+    "commit.exchanged": "shadow and original are exchanged, not yet journalled",
+    "committed": "the exchange is journalled",
+    "done": "the operation has ended and the lock is free",
+}
+
+
+class TracePointRaised(InterlockError):
+    """The trace point {point} was asked to fail."""
+
+    hint = "Unset INTERLOCK_TRACE."
+
+
+class Trace:
+    """Acts at named points; without settings it does nothing."""
+
+    def __init__(self, actions: Mapping[str, str]) -> None:
+        unknown = sorted(set(actions) - set(POINTS))
+        if unknown:
+            raise UsageError(detail=f"{VARIABLE} names unknown trace points: {', '.join(unknown)}")
+        self.actions: dict[str, str] = dict(actions)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Trace:
+        """Read the settings; an empty or missing variable means none."""
+        pairs = [item.partition("=") for item in environment.get(VARIABLE, "").split(",") if item]
+        return cls({point: action for point, _, action in pairs})
+
+    def point(self, name: str) -> None:
+        """Do here what was asked for, if anything."""
+        action = self.actions.get(name)
+        if action is not None:
+            self._act(name, action)
+
+    def _act(self, name: str, action: str) -> None:
+        if action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif action == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif action.startswith("run:"):
+            Runner().run(["/bin/sh", "-c", action[4:]], check=False, timeout=600)
+        else:
+            raise TracePointRaised(point=name)

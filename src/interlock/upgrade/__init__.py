@@ -1,0 +1,1 @@
+"""Promise 1: a host is old or new, never between."""

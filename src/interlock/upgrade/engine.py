@@ -1,0 +1,260 @@
+"""The engine: carries one operation from ``staged`` to its end.
+
+Order of what is held: the host's lease, rpm's lock, the isolation (shadow or gate), the worker. Whatever fails
+before rpm has changed a file undoes all of it, and the host is as before. Whatever fails later leaves the original
+database in place, keeps what was written for a look, and puts the host on hold.
+
+Rules: from ``apply.begin`` on nothing is imported and no program is started that needs the interpreter's library,
+because the transaction may be replacing it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Optional
+
+from interlock.errors import ExitStatus, InterlockError, Refused, RolledBack
+from interlock.events import EventSink
+from interlock.host.context import Host
+from interlock.host.hold import Hold, put_on_hold, refuse_when_held
+from interlock.host.lease import Lease
+from interlock.package import Nevra
+from interlock.rpmdb.backend import Database, find_database
+from interlock.rpmdb.lock import RpmLock
+from interlock.rpmdb.shadow import kept_copies
+from interlock.system import durable
+from interlock.upgrade import proof
+from interlock.upgrade import state as states
+from interlock.upgrade.isolation import Isolation, choose_isolation
+from interlock.upgrade.journal import Journal
+from interlock.upgrade.operation import Operation
+from interlock.upgrade.plan import INSTALL_ONLY, Plan
+from interlock.upgrade.process import WorkerEnded, WorkerProcess
+from interlock.upgrade.verify import FileChecker, Finding, payload_files, summary
+from interlock.upgrade.watch import ScriptWatch
+from interlock.upgrade.worker import Element, Job
+
+KEEP_OLD_DATABASES = 2
+POLL_SECONDS = 1.0
+
+
+class Engine:
+    """Runs one operation; ``run`` returns its last state, and raises what refused it or what put it on hold."""
+
+    def __init__(self, host: Host, operation: Operation, journal: Journal, events: EventSink) -> None:
+        self.host, self.operation, self.journal, self.events = host, operation, journal, events
+        self.request = operation.request()
+        self.plan = Plan.from_json(operation.read_json("plan.json"))
+        self.files: dict[str, str] = operation.read_json("staged.json")["files"]
+        self.state: states.State = operation.state() or states.Planned(packages=0)
+        self.checker = FileChecker()
+        self.touched = False
+        self.failed_scripts: list[str] = []
+        self.result: dict[str, Any] = {}
+        self.counts = {"install": 0, "erase": 0}
+        self.total = 0
+
+    def enter(self, following: states.State) -> None:
+        """Go to another state, durably, and tell."""
+        previous, self.state = self.state, states.advance(self.state, following)
+        self.journal.state(following)
+        self.events.emit("state.changed", previous=previous.name, state=following.name)
+
+    def run(self) -> states.State:
+        """Do it all. Whatever is raised has been journalled: the last state is rolled-back or held."""
+        try:
+            self._under_lease()
+        except BaseException as error:
+            if not states.final(self.state):
+                self._give_up(error)
+            raise
+        return self.state
+
+    def _give_up(self, error: BaseException) -> None:
+        self.enter(states.RollingBack(reason=str(error)))
+        self.enter(states.RolledBack(reason=str(error)))
+
+    def _under_lease(self) -> None:
+        with Lease(self.host.paths, self.operation.id, self.host.clock, self.host.proc):
+            self.host.trace.point("lease.taken")
+            refuse_when_held(self.host.paths)
+            database = find_database(self.host.runner)
+            with RpmLock(database, self.host.proc):
+                self.host.trace.point("lock.taken")
+                self._under_lock(database)
+        self.host.trace.point("done")
+        self.enter(states.Done())
+
+    def _under_lock(self, database: Database) -> None:
+        isolation = choose_isolation(self.host, database, self.operation.id, self.request.isolation)
+        self.journal.intent("isolate", kind=isolation.kind, shadow=isolation.shadow.path, database=database.path)
+        with isolation:
+            try:
+                with WorkerProcess(self._job(isolation), self.host.trace) as worker:
+                    self._prepare(isolation, worker)
+                    self._apply(worker)
+                self._verify(isolation)
+                self._commit(isolation)
+            except BaseException as error:
+                self._after_failure(isolation, error)
+                raise
+        self._prune(database)
+
+    def _job(self, isolation: Isolation) -> Job:
+        elements = tuple(
+            Element(nevra, path, beside=Nevra.parse(nevra).name in INSTALL_ONLY) for nevra, path in self.files.items()
+        )
+        return Job(
+            elements=elements, removed=self._removed(), database=isolation.database.path, shadow=isolation.bind,
+            output=self.operation.path("scriptlets.log"), check_signatures=not self.request.allow_unsigned,
+            nice=self.request.nice,
+        )  # fmt: skip
+
+    def _removed(self) -> dict[str, str]:
+        gone = {old.name: str(old) for upgrade in self.plan.upgrades for old in upgrade.old}
+        return {**gone, **{removal.nevra.name: str(removal.nevra) for removal in self.plan.removals}}
+
+    # -- prepare ------------------------------------------------------------------------------------------------
+
+    def _prepare(self, isolation: Isolation, worker: WorkerProcess) -> None:
+        self.events.emit("step.started", step="prepare", detail=f"{isolation.kind} of {isolation.database.path}")
+        while True:
+            message = self._expect(worker)
+            if message["kind"] == "package":
+                files = payload_files(message["nevra"], message["algorithm"], message["files"])
+                self.checker.expect(message["nevra"], files)
+            elif message["kind"] == "checked":
+                break
+        if message["problems"]:
+            raise Refused(reasons="; ".join(message["problems"]))
+        proof.preload(self.host.runner)
+        self.enter(states.Prepared(isolation.kind, isolation.database.path, isolation.shadow.path))
+        self.host.trace.point("prepared")
+
+    def _expect(self, worker: WorkerProcess) -> dict[str, Any]:
+        while True:
+            message = worker.message(POLL_SECONDS)
+            if message is not None and message["kind"] == "failed":
+                raise Refused(reasons=message["detail"])
+            if message is not None:
+                return message
+
+    # -- apply --------------------------------------------------------------------------------------------------
+
+    def _apply(self, worker: WorkerProcess) -> None:
+        self.enter(states.Applying(worker=worker.pid))
+        watch = ScriptWatch(self.events, self.host.clock, self.host.proc, worker.pid)
+        worker.go()
+        while not self.result:
+            message = worker.message(0.0 if self.checker.queue else POLL_SECONDS)
+            if message is None:
+                self.checker.work()
+                watch.tick()
+            else:
+                self._heard(message, watch)
+        if self.result["problems"]:
+            raise WorkerEnded(detail="; ".join(self.result["problems"]))
+        self.enter(states.Applied(failed_scripts=tuple(self.failed_scripts)))
+        self.host.trace.point("applied")
+
+    def _heard(self, message: dict[str, Any], watch: ScriptWatch) -> None:
+        kind = message.pop("kind")
+        if kind == "transaction":
+            self.total = message["elements"]
+            self.events.emit("transaction.started", elements=self.total)
+        elif kind == "element":
+            self._element_started(message["package"], message["action"])
+        elif kind == "element_done":
+            self.checker.unpacked(message["package"])
+            self.events.emit("element.finished", **message)
+        elif kind == "script":
+            watch.started(message["package"], message["script"])
+            self.events.emit("script.started", **message)
+        elif kind == "script_done":
+            self._script_done(message, watch)
+        elif kind == "result":
+            self.result = message
+        elif kind == "failed":
+            raise WorkerEnded(detail=message["detail"])
+
+    def _element_started(self, package: str, action: str) -> None:
+        self.touched = True
+        self.counts[action] += 1
+        installs = len(self.files)
+        total = installs if action == "install" else max(self.total - installs, self.counts[action])
+        self.events.emit("element.started", package=package, action=action, number=self.counts[action], total=total)
+
+    def _script_done(self, message: dict[str, Any], watch: ScriptWatch) -> None:
+        watch.ended()
+        self.events.emit("script.finished", **message)
+        if message["failed"]:
+            self.failed_scripts.append(f"{message['script']} of {message['package']}")
+
+    # -- verify, commit -----------------------------------------------------------------------------------------
+
+    def _verify(self, isolation: Isolation) -> None:
+        self.events.emit("step.started", step="verify", detail=f"{self.checker.files} files")
+        began = self.host.clock.monotonic()
+        findings = [Finding(one, "failed") for one in self.failed_scripts]
+        findings += self.checker.finish(frozenset(self.result["skipped"]))
+        findings += proof.packages(self.expected(), self.result["nevras"])
+        findings += proof.programs_run(self.host.runner)
+        if not findings:
+            findings = proof.convert(self.host, isolation.database, isolation.written, self.result["nevras"])
+        for one in findings:
+            self.events.emit("finding", subject=one.subject, detail=one.detail)
+        if findings:
+            raise InterlockError(detail=f"the new state is not the planned one: {summary(findings)}")
+        self.events.emit("step.finished", step="verify", seconds=round(self.host.clock.monotonic() - began, 3))
+        self.enter(states.Verified(files=self.checker.files, packages=len(self.result["nevras"])))
+        self.host.trace.point("verified")
+
+    def expected(self) -> frozenset[str]:
+        """Return the NEVRAs that the database must hold when the plan has been carried out."""
+        before = map(Nevra.parse, self.operation.read_json("staged.json")["installed"])
+        return frozenset(map(str, self.plan.expected(before)))
+
+    def _commit(self, isolation: Isolation) -> None:
+        inode = os.stat(isolation.written).st_ino
+        self.journal.intent("commit", shadow=isolation.shadow.path, inode=inode, database=isolation.database.path)
+        self.host.trace.point("commit.intent")
+        previous = isolation.commit()
+        self.host.trace.point("commit.exchanged")
+        self.journal.outcome("commit", previous=previous)
+        self.enter(states.Committed(previous=previous))
+        self.host.trace.point("committed")
+
+    def _prune(self, database: Database) -> None:
+        """Keep the last old databases only; those of operations that wait for a person stay."""
+        hold_free = [path for path in kept_copies(database) if not path.endswith(".held")]
+        durable.remove_trees(hold_free[:-KEEP_OLD_DATABASES])
+
+    # -- failure ------------------------------------------------------------------------------------------------
+
+    def _after_failure(self, isolation: Isolation, error: BaseException) -> None:
+        """Decide what the host is now: as before, or in need of a person."""
+        if isinstance(self.state, (states.Committed, states.Done)):
+            return
+        if not isinstance(self.state, (states.Applying, states.Applied, states.Verified)):
+            return
+        if self.touched:
+            self._hold(isolation, str(error))
+        else:
+            self.enter(states.RollingBack(reason=str(error)))
+            self.enter(states.RolledBack(reason=str(error)))
+            raise RolledBack(detail=f"{error}. No file of a package was changed, the database neither") from error
+
+    def _hold(self, isolation: Isolation, reason: str) -> None:
+        kept = isolation.keep()
+        hold = Hold(self.operation.id, reason, self.host.clock.now(), kept)
+        put_on_hold(self.host.paths, hold)
+        self.enter(states.OnHold(reason=reason, kept=kept))
+
+
+def exit_status_of(error: Optional[BaseException], state: states.State) -> ExitStatus:
+    """Return the exit status that an ended operation stands for."""
+    if isinstance(state, states.OnHold):
+        return ExitStatus.HELD
+    if isinstance(error, InterlockError):
+        return error.exit_status
+    return ExitStatus.DONE if error is None else ExitStatus.UNEXPECTED

@@ -1,0 +1,199 @@
+"""How an upgrade is kept apart from everybody else who uses the package database.
+
+Two ways with one shape, each a context manager whose default end is undoing: ``ShadowIsolation`` (nobody waits,
+nobody fails) and ``GateIsolation`` (others wait), for hosts where directories cannot be exchanged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Optional
+
+from interlock.errors import Refused
+from interlock.host.context import Host
+from interlock.rpmdb import shadow as shadows
+from interlock.rpmdb.backend import Database, copy_database, is_volatile, sync_files
+from interlock.rpmdb.gate import gate
+from interlock.rpmdb.shadow import Shadow
+from interlock.system import durable
+
+
+class Isolation(ABC):
+    """Keeps the database from others, and others from it, while the context lasts."""
+
+    kind = ""
+
+    def __init__(self, host: Host, database: Database, operation: str) -> None:
+        self.host, self.database = host, database
+        self.shadow = Shadow.of(database, operation)
+        self.settled = False
+
+    @property
+    @abstractmethod
+    def bind(self) -> str:
+        """What the worker must see at the database's place, or an empty string."""
+
+    @property
+    @abstractmethod
+    def written(self) -> str:
+        """The directory that holds the new database before the commit."""
+
+    @abstractmethod
+    def commit(self) -> str:
+        """Make the new database everybody's; return where the old one is kept."""
+
+    def keep(self) -> str:
+        """Leave what there is for a look; return where it is. The original database is untouched."""
+        self.settled = True
+        return self.shadow.path
+
+    @abstractmethod
+    def __enter__(self) -> Isolation:
+        """Begin."""
+
+    @abstractmethod
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        """End; what was neither committed nor kept is undone."""
+
+
+class ShadowIsolation(Isolation):
+    """The worker has a private copy; the others keep the original until one atomic exchange."""
+
+    kind = "shadow"
+
+    @property
+    def bind(self) -> str:
+        """The shadow."""
+        return self.shadow.path
+
+    @property
+    def written(self) -> str:
+        """The shadow."""
+        return self.shadow.path
+
+    def __enter__(self) -> ShadowIsolation:
+        try:
+            self.shadow.make(self.host.trace)
+        except BaseException:
+            self.shadow.discard()
+            raise
+        return self
+
+    def commit(self) -> str:
+        """Exchange; the old database is then at the shadow's path."""
+        self.shadow.exchange(self.host.trace)
+        self.settled = True
+        return self.shadow.path
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        if not self.settled:
+            self.shadow.discard()
+
+
+class GateIsolation(Isolation):
+    """The worker writes the original while others are held back; a copy made before restores it on failure."""
+
+    kind = "gate"
+
+    def __init__(self, host: Host, database: Database, operation: str) -> None:
+        super().__init__(host, database, operation)
+        self.stack = contextlib.ExitStack()
+        # A database that is a mount point has its sibling on another file system, which a plain copy may be.
+        self.shadow = Shadow(database, os.path.join(host.paths.operations, operation, "rpmdb-before"))
+
+    @property
+    def bind(self) -> str:
+        """Nothing: the worker sees the original."""
+        return ""
+
+    @property
+    def written(self) -> str:
+        """The original."""
+        return self.database.path
+
+    def __enter__(self) -> GateIsolation:
+        try:
+            self.shadow.make(self.host.trace)
+            self.stack.enter_context(gate(self.database, self.host.clock, self.host.proc))
+        except BaseException:
+            self.stack.close()
+            self.shadow.discard()
+            raise
+        self.host.trace.point("gate.raised")
+        return self
+
+    def commit(self) -> str:
+        """Keep what was written."""
+        sync_files(self.database.path)
+        self.settled = True
+        return self.shadow.path
+
+    def keep(self) -> str:
+        """Put the original content back at once; what the worker wrote goes to the operation's folder."""
+        written = f"{self.shadow.path}-written"
+        os.mkdir(written, 0o700)
+        copy_database(self.database, written)
+        restore_content(self.shadow.path, self.database)
+        self.settled = True
+        return written
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        if not self.settled:
+            restore_content(self.shadow.path, self.database)
+            self.shadow.discard()
+        self.stack.close()
+
+
+def restore_content(source: str, database: Database) -> None:
+    """Make the files of a database directory those of ``source``, the directory and its lock staying the same."""
+    wanted = set(os.listdir(source))
+    for name in database.files():
+        if name not in wanted and not is_volatile(name):
+            durable.remove_file(os.path.join(database.path, name))
+    for name in sorted(wanted):
+        temporary = os.path.join(database.path, f"{name}.interlock-new")
+        durable.copy_file(os.path.join(source, name), temporary)
+        os.rename(temporary, os.path.join(database.path, name))
+    sync_files(database.path)
+
+
+def choose_isolation(host: Host, database: Database, operation: str, asked: str) -> Isolation:
+    """Return the isolation that was asked for, or the best that works here; Refused where neither does.
+
+    ``asked`` is ``auto``, ``shadow`` or ``gate``.
+    """
+    obstacle = shadows.obstacle(database) if asked != "gate" else None
+    if asked == "shadow" and obstacle:
+        raise Refused(reasons=f"no shadow can be used: {obstacle}; --isolation gate works without")
+    isolation = GateIsolation if asked == "gate" or obstacle else ShadowIsolation
+    check_space(database)
+    return isolation(host, database, operation)
+
+
+def check_space(database: Database) -> None:
+    """Raise Refused unless a shadow fits beside the database."""
+    parent = os.path.dirname(database.path)
+    needed, free = shadows.space_needed(database), shadows.free_space(parent)
+    if free < needed:
+        raise Refused(
+            reasons=f"no space for the shadow of the package database in {parent}: "
+            f"{needed >> 20} MiB are needed, {free >> 20} MiB are free"
+        )

@@ -1,0 +1,66 @@
+"""From a request to a staged operation: read the host, read the depot, plan, fetch and check. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Callable
+
+from interlock.depot.repository import Depot, open_depot
+from interlock.errors import Refused
+from interlock.host.context import Host
+from interlock.package import Package
+from interlock.rpmdb.backend import Database, find_database
+from interlock.rpmdb.reader import installed_packages, private_copy
+from interlock.upgrade.operation import Request
+from interlock.upgrade.plan import Plan, make_plan
+from interlock.upgrade.stage import Staged, StageProgress, stage
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a request meets: the host's database and packages, the depot, and the plan between them."""
+
+    database: Database
+    installed: tuple[Package, ...]
+    depot: Depot
+    plan: Plan
+
+
+def read_installed(host: Host) -> tuple[Database, tuple[Package, ...]]:
+    """Return where the database is and what it holds, from a private copy."""
+    database = find_database(host.runner)
+    os.makedirs(os.path.dirname(host.paths.scratch), mode=0o700, exist_ok=True)
+    with private_copy(database, host.paths, str(os.getpid())) as copy:
+        return database, tuple(installed_packages(copy))
+
+
+def take_picture(host: Host, location: str, bulletins: Sequence[str]) -> Picture:
+    """Read the depot and the host and plan between them. Raises BadDepot, UnknownBulletin."""
+    depot = open_depot(location)
+    database, installed = read_installed(host)
+    plan = make_plan(installed, depot, bulletins=bulletins)
+    if plan.missing_files:
+        # The primary metadata lists only some paths; the rest is read when a requirement needs it.
+        depot = depot.with_file_lists(plan.missing_files)
+        plan = make_plan(installed, depot, bulletins=bulletins)
+    host.trace.point("plan.made")
+    return Picture(database, installed, depot, plan)
+
+
+def refuse_problems(plan: Plan) -> None:
+    """Raise Refused where the plan cannot be carried out."""
+    if plan.problems:
+        raise Refused(reasons="; ".join(str(problem.text) for problem in plan.problems))
+
+
+def fetch(host: Host, picture: Picture, request: Request, tell: Callable[[StageProgress], None]) -> Staged:
+    """Bring every package of the plan onto the host and check digest and signature of each."""
+    with private_copy(picture.database, host.paths, f"keys-{os.getpid()}") as copy:
+        staged = stage(
+            picture.plan, request.depot, host.paths.packages, host.runner, dbpath=copy, progress=tell,
+            allow_unsigned=request.allow_unsigned,
+        )  # fmt: skip
+    host.trace.point("stage.done")
+    return staged

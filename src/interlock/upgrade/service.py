@@ -1,0 +1,152 @@
+"""Runs the engine in a systemd unit of its own, apart from the terminal, the agent or the ssh session that asked.
+
+The unit's name is ``interlock-<operation>.service``. Whoever asked follows the operation's event file and may come
+and go. Where systemd is not in charge (a rescue shell), the engine runs in a session of its own instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any, Callable, Optional
+
+from interlock import __version__
+from interlock.errors import ExitStatus, InterlockError
+from interlock.events import EventWriter, read_events
+from interlock.host.context import Host
+from interlock.system import trace as tracing
+from interlock.upgrade import state as states
+from interlock.upgrade.engine import Engine, exit_status_of
+from interlock.upgrade.journal import Journal
+from interlock.upgrade.operation import Operation
+
+POLL_SECONDS = 0.1
+START_LIMIT = 30.0
+UNIT_PROPERTIES = (
+    "Type=exec",
+    "OOMScoreAdjust=-900",
+    # A unit that is stopped at shutdown must not leave half a transaction behind: it gets the time it needs.
+    "TimeoutStopSec=infinity",
+    "KillMode=mixed",
+    "SendSIGKILL=no",
+    "TasksMax=infinity",
+)
+
+
+def unit_name(operation: Operation) -> str:
+    """Return the unit that runs an operation."""
+    return f"interlock-{operation.id}.service"
+
+
+def own_command() -> list[str]:
+    """Return how this program was started, so that it can be started again: zipapp, module or script."""
+    archive = os.path.abspath(sys.argv[0])
+    if archive.endswith("__main__.py"):
+        return [sys.executable, "-m", "interlock"]
+    return [sys.executable, archive]
+
+
+def launch(host: Host, operation: Operation) -> None:
+    """Start the engine for an operation, detached; returns as soon as it runs."""
+    argv = [*own_command(), "engine", operation.id]
+    if os.path.isdir("/run/systemd/system"):
+        host.runner.run(_unit_command(operation, argv), timeout=START_LIMIT)
+        return
+    with open(operation.log, "ab") as log:
+        host.runner.start(argv, stdout=log, stderr=log, outlive=True)
+
+
+def _unit_command(operation: Operation, argv: list[str]) -> list[str]:
+    properties = [*UNIT_PROPERTIES, f"StandardOutput=append:{operation.log}", f"StandardError=append:{operation.log}"]
+    kept = {name: os.environ.get(name) for name in (tracing.VARIABLE, "PYTHONPATH", "PATH")}
+    return [
+        "systemd-run", "--quiet", "--collect", f"--unit={unit_name(operation)}",
+        f"--description=Interlock upgrade {operation.id}",
+        *(f"--property={one}" for one in properties),
+        *(f"--setenv={name}={value}" for name, value in kept.items() if value),
+        "--", *argv,
+    ]  # fmt: skip
+
+
+def serve(host: Host, operation: Operation) -> ExitStatus:
+    """Be the engine of one operation, to its end; everything is told through its events."""
+    journal = Journal(operation.journal, host.clock, host.proc)
+    with open(operation.events, "a", encoding="utf-8") as stream:
+        events = EventWriter(stream, operation.id, host.clock)
+        engine = Engine(host, operation, journal, events)
+        events.emit("operation.started", verb="update", packages=len(engine.files), engine=__version__)
+        error = _run(engine)
+        status = exit_status_of(error, engine.state)
+        events.emit(
+            "operation.ended", state=engine.state.name, exit_status=int(status), message=_message(error, engine),
+            error=error.code if isinstance(error, InterlockError) else None,
+        )  # fmt: skip
+    journal.close()
+    return status
+
+
+def _run(engine: Engine) -> Optional[BaseException]:
+    try:
+        engine.run()
+    except Exception as error:
+        if not isinstance(error, InterlockError):
+            traceback.print_exc()
+        return error
+    return None
+
+
+def _message(error: Optional[BaseException], engine: Engine) -> str:
+    if error is None:
+        return f"{len(engine.files)} packages installed, verified and committed"
+    if isinstance(engine.state, states.OnHold):
+        return (
+            f"{error}. The database that everybody uses is the one from before; files of packages were changed. "
+            f"The host is on hold; what was written is kept in {engine.state.kept}"
+        )
+    return str(error)
+
+
+class EngineVanished(InterlockError):
+    """The engine of operation {operation} ended without a word, in the state {state}."""
+
+    exit_status = ExitStatus.HELD
+    hint = "`interlock status` says what it left; the next `interlock update` clears up what it can."
+
+
+def follow(host: Host, operation: Operation, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Pass each event to ``tell`` until the operation has ended; return the last one.
+
+    Raises EngineVanished where the engine has ended without an ``operation.ended``.
+    """
+    offset, last_look = 0, False
+    while True:
+        for after, event in _events(operation, offset):
+            offset = after
+            tell(event)
+            if event["type"] == "operation.ended":
+                return event
+        if last_look:
+            state = operation.state()
+            raise EngineVanished(operation=operation.id, state=state.name if state else "unknown")
+        last_look = not running(host, operation)
+        if not last_look:
+            host.clock.sleep(POLL_SECONDS)
+
+
+def _events(operation: Operation, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with open(operation.events, "rb") as stream:
+            yield from read_events(stream, offset)
+    except FileNotFoundError:
+        return
+
+
+def running(host: Host, operation: Operation) -> bool:
+    """Say whether the engine of an operation is alive: the last writer of its journal, or its unit starting up."""
+    records = operation.records()
+    if records and records[-1].writer.pid != os.getpid():
+        return host.proc.alive(records[-1].writer)
+    argv = ["systemctl", "is-active", "--quiet", unit_name(operation)]
+    return host.runner.run(argv, timeout=START_LIMIT, check=False).status == 0

@@ -1,0 +1,245 @@
+"""The worker: one rpm transaction, through the bindings, in a process and a mount namespace of its own.
+
+It is forked from the engine, so it needs no file of the interpreter once it runs. Protocol, one JSON object a line:
+the worker says ``loaded`` (what each package will put on the disk), ``checked`` (problems of dependencies, file
+conflicts and space, found by a test transaction), then waits for one byte; ``go`` and it runs the transaction and
+says each element and scriptlet, then ``result`` (problems, the NEVRAs now in the database, files that rpm did not
+install). A scriptlet that makes rpm give its package up ends the transaction at once: the shadow is thrown away in
+any case, so every further element would only be more to undo.
+
+Rules: nothing is imported after ``checked``; the descriptors of the protocol are closed on exec, so that no child
+of a scriptlet can keep the engine waiting; scriptlets write to a file, never to a pipe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import IO, Any, NoReturn, Optional
+
+from interlock.rpmdb.reader import load_bindings, nevra_of
+from interlock.system import linux
+from interlock.system.trace import Trace
+
+OUTPUT_KEPT = 2000
+SCRIPTS = {
+    "PREIN": "%pre", "POSTIN": "%post", "PREUN": "%preun", "POSTUN": "%postun", "PRETRANS": "%pretrans",
+    "POSTTRANS": "%posttrans", "PREUNTRANS": "%preuntrans", "POSTUNTRANS": "%postuntrans",
+    "VERIFYSCRIPT": "%verify", "TRIGGERIN": "%triggerin", "TRIGGERUN": "%triggerun",
+    "TRIGGERPOSTUN": "%triggerpostun", "TRIGGERPREIN": "%triggerprein", "TRIGGERSCRIPTS": "%trigger",
+    "FILETRIGGERIN": "%filetriggerin", "FILETRIGGERUN": "%filetriggerun",
+    "FILETRIGGERPOSTUN": "%filetriggerpostun", "TRANSFILETRIGGERIN": "%transfiletriggerin",
+    "TRANSFILETRIGGERUN": "%transfiletriggerun", "TRANSFILETRIGGERPOSTUN": "%transfiletriggerpostun",
+    "FILETRIGGERSCRIPTS": "%filetrigger", "TRANSFILETRIGGERSCRIPTS": "%transfiletrigger",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Element:
+    """One package file to install; ``beside`` keeps older versions (kernels)."""
+
+    nevra: str
+    path: str
+    beside: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the worker is to do. ``shadow`` is shown at ``database`` in its namespace, unless it is empty."""
+
+    elements: tuple[Element, ...]
+    removed: Mapping[str, str]
+    database: str
+    shadow: str
+    output: str
+    check_signatures: bool
+    nice: int
+
+
+class Worker:
+    """Runs in the child; ``serve`` never returns."""
+
+    def __init__(self, job: Job, trace: Trace, say: IO[str], hear: int) -> None:
+        self.job, self.trace, self.say, self.hear = job, trace, say, hear
+        self.rpm: ModuleType
+        self.transaction: Any = None
+        self.output = -1
+        self.script_began = 0.0
+        self.output_seen = 0
+        self.open_packages: dict[str, int] = {}
+
+    def serve(self) -> NoReturn:
+        """Do the job, tell the engine, and end the process."""
+        status = 1
+        try:
+            self._isolate()
+            self._load()
+            if self._wait_for_go():
+                self._run()
+            status = 0
+        except BaseException as error:
+            traceback.print_exc()
+            self._tell("failed", detail=f"{type(error).__name__}: {error}")
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _tell(self, kind: str, **fields: Any) -> None:
+        self.say.write(json.dumps({"kind": kind, **fields}) + "\n")
+        self.say.flush()
+
+    def _isolate(self) -> None:
+        linux.die_with_parent()
+        linux.unshare_mounts()
+        linux.make_mounts_slave()
+        if self.job.shadow:
+            linux.bind_mount(self.job.shadow, self.job.database)
+        self.output = os.open(self.job.output, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(self.output, 1)
+        os.dup2(self.output, 2)
+        os.nice(self.job.nice)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 65536)), hard))
+        self.trace.point("worker.started")
+
+    def _load(self) -> None:
+        self.rpm = load_bindings()
+        level = "all" if self.job.check_signatures else "digest"
+        self.rpm.addMacro("_pkgverify_level", level)
+        self.transaction = self.rpm.TransactionSet()
+        for element in self.job.elements:
+            self._add(element)
+        self._tell("loaded", elements=len(self.job.elements))
+        self._tell("checked", problems=self._problems())
+
+    def _add(self, element: Element) -> None:
+        descriptor = os.open(element.path, os.O_RDONLY | os.O_CLOEXEC)
+        self.open_packages[element.nevra] = descriptor
+        header = self.transaction.hdrFromFdno(descriptor)
+        if str(nevra_of(header)) != element.nevra:
+            raise ValueError(f"{element.path} is {nevra_of(header)}, not {element.nevra}")
+        self._tell("package", nevra=element.nevra, **_payload(self.rpm, header))
+        self.transaction.addInstall(header, element.nevra, "i" if element.beside else "u")
+
+    def _problems(self) -> list[str]:
+        self.transaction.check()
+        found = [str(problem) for problem in self.transaction.problems()]
+        if found:
+            return found
+        self.transaction.order()
+        flags = self.transaction.setFlags(self.rpm.RPMTRANS_FLAG_TEST)
+        answer = self.transaction.run(self._test_callback, None)
+        self.transaction.setFlags(flags)
+        return [] if answer is None else [text for text, _ in answer] or ["rpm's test transaction failed"]
+
+    def _test_callback(self, what: int, _amount: int, _total: int, key: Any, _data: Any) -> Optional[int]:
+        if what == self.rpm.RPMCALLBACK_INST_OPEN_FILE:
+            return self._rewound(key)
+        return None
+
+    def _rewound(self, nevra: str) -> int:
+        descriptor = self.open_packages[nevra]
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
+
+    def _wait_for_go(self) -> bool:
+        return os.read(self.hear, 1) == b"g"
+
+    def _run(self) -> None:
+        # The package files were verified a moment ago in the test transaction, through these very descriptors.
+        self.rpm.addMacro("_pkgverify_level", "none")
+        if hasattr(self.transaction, "setVfyLevel"):
+            self.transaction.setVfyLevel(0)
+        self.transaction.scriptFd = self.output
+        self.trace.point("apply.begin")
+        self._tell("transaction", elements=len(self.transaction))
+        answer = self.transaction.run(self._callback, None)
+        problems = [] if answer is None else [text for text, _ in answer] or ["rpm ended with errors"]
+        self.transaction.closeDB()
+        self._tell("result", problems=problems, **self._database())
+
+    def _database(self) -> dict[str, Any]:
+        """Read back what the database says now, with the library that wrote it."""
+        wanted = {element.nevra for element in self.job.elements}
+        reading = self.rpm.TransactionSet()
+        reading.setVSFlags(-1)
+        nevras, skipped = [], []
+        for header in reading.dbMatch():
+            nevra = str(nevra_of(header))
+            nevras.append(nevra)
+            if nevra in wanted:
+                skipped += [path for path, state in zip(header["filenames"], header["filestates"]) if state]
+        reading.closeDB()
+        return {"nevras": nevras, "skipped": skipped}
+
+    def _callback(self, what: int, amount: int, total: int, key: Any, _data: Any) -> Optional[int]:
+        rpm = self.rpm
+        if what == rpm.RPMCALLBACK_INST_OPEN_FILE:
+            return self._rewound(key)
+        if what in (rpm.RPMCALLBACK_INST_START, rpm.RPMCALLBACK_UNINST_START):
+            action = "install" if what == rpm.RPMCALLBACK_INST_START else "erase"
+            self._tell("element", package=self._name(key), action=action)
+        elif what in (rpm.RPMCALLBACK_INST_STOP, rpm.RPMCALLBACK_UNINST_STOP):
+            action = "install" if what == rpm.RPMCALLBACK_INST_STOP else "erase"
+            self._tell("element_done", package=self._name(key), action=action)
+            self.trace.point("apply.element")
+        elif what == rpm.RPMCALLBACK_SCRIPT_START:
+            self.script_began = time.monotonic()
+            self._tell("script", package=self._name(key), script=_script_name(rpm, amount))
+        elif what == rpm.RPMCALLBACK_SCRIPT_STOP:
+            self._script_done(key, amount, total)
+        elif what == rpm.RPMCALLBACK_SCRIPT_ERROR and total != 0:
+            self._give_up(key, amount)
+        elif what in (rpm.RPMCALLBACK_UNPACK_ERROR, rpm.RPMCALLBACK_CPIO_ERROR):
+            self._tell("failed", detail=f"unpacking {self._name(key)} failed")
+            os._exit(2)
+        return None
+
+    def _script_done(self, key: Any, tag: int, code: int) -> None:
+        fatal = code not in (0, 1)
+        self._tell(
+            "script_done", package=self._name(key), script=_script_name(self.rpm, tag), failed=code != 0,
+            fatal=fatal, seconds=round(time.monotonic() - self.script_began, 3), output=self._new_output(),
+        )  # fmt: skip
+        self.trace.point("apply.script")
+
+    def _give_up(self, key: Any, tag: int) -> None:
+        name = _script_name(self.rpm, tag)
+        self._tell("failed", detail=f"{name} of {self._name(key)} failed, and rpm gives the package up for it")
+        sys.stderr.flush()
+        os._exit(2)
+
+    def _new_output(self) -> str:
+        end = os.fstat(self.output).st_size
+        begin, self.output_seen = max(self.output_seen, end - OUTPUT_KEPT), end
+        return os.pread(self.output, end - begin, begin).decode("utf-8", "replace").strip()
+
+    def _name(self, key: Any) -> str:
+        """Return the NEVRA of an element: rpm hands our own key back for one that is installed, else its name."""
+        text = key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+        return self.job.removed.get(text, text) if text not in self.open_packages else text
+
+
+def _script_name(rpm: ModuleType, tag: int) -> str:
+    for name, shown in SCRIPTS.items():
+        if getattr(rpm, f"RPMTAG_{name}", None) == tag:
+            return shown
+    return f"scriptlet {tag}"
+
+
+def _payload(rpm: ModuleType, header: Any) -> dict[str, Any]:
+    """Return what a package puts on the disk: ``files`` rows are path, mode, digest, link, flags, verify flags."""
+    columns = ("filenames", "filemodes", "filedigests", "filelinktos", "fileflags", "fileverifyflags")
+    rows = [[_plain(value) for value in row] for row in zip(*(header[column] for column in columns))]
+    return {"algorithm": int(header["filedigestalgo"] or 1), "files": rows}
+
+
+def _plain(value: Any) -> Any:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
