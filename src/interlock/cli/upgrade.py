@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from interlock.upgrade.settle import interrupted, settle_dead
 from interlock.upgrade.stage import Staged, StageProgress
 
 SHOWN = 12
+STEPS = {"fetch": "fetched", "check": "checked the signatures of"}
 MARKS = {"ok": "✓", "note": "·", "deny": "✗", "unknown": "?"}
 
 
@@ -126,7 +128,7 @@ def run_stage(options: argparse.Namespace) -> int:
     request = Request(options.depot, options.bulletin, allow_unsigned=options.allow_unsigned)
     staged = fetch(host, picture, request, _quiet if options.json else StageLine())
     if options.json:
-        print_json({"plan": _plan_row(picture.plan), "directory": staged.directory, "files": dict(staged.files)})
+        print_json({"plan": _plan_row(picture.plan), "directory": staged.directory, "files": _paths(staged)})
     else:
         say(f"{len(staged.files)} packages lie ready in {staged.directory}, digests and signatures checked")
     return 0
@@ -171,6 +173,10 @@ def _settle(host: Host, options: argparse.Namespace) -> None:
     refuse_when_held(host.paths)
 
 
+def _paths(staged: Staged) -> dict[str, str]:
+    return {str(nevra): path for nevra, path in staged.files.items()}
+
+
 def _lasting(depot: str) -> str:
     """Return the depot so that it means the same from another working directory."""
     return depot if "://" in depot else os.path.abspath(depot)
@@ -186,7 +192,7 @@ def _say_unchanged(picture: Picture, options: argparse.Namespace) -> int:
 
 def _start(host: Host, options: argparse.Namespace, request: Request, picture: Picture, staged: Staged) -> int:
     row = {
-        "directory": staged.directory, "files": dict(staged.files),
+        "directory": staged.directory, "files": _paths(staged),
         "installed": [str(package.nevra) for package in picture.installed],
     }  # fmt: skip
     operation = create_operation(host, request, picture.plan.to_json(), row)
@@ -277,18 +283,20 @@ def _headline(plan: Plan) -> str:
 
 
 class StageLine:
-    """Says how far fetching and checking is, a line for each tenth."""
+    """Says how far fetching and checking is: a live line on a terminal, one line for each step elsewhere."""
 
     def __init__(self) -> None:
-        self.tenth = -1
+        self.live = sys.stdout.isatty()
+        self.said = ""
 
     def __call__(self, progress: StageProgress) -> None:
         """Show one step."""
-        tenth = 10 * progress.done // max(progress.total, 1)
-        if tenth != self.tenth:
-            self.tenth = tenth
-            if tenth == 10:
-                say(f"  {progress.phase}: {progress.done} of {progress.total} packages")
+        text = f"  {STEPS.get(progress.step, progress.step)} {progress.number}/{progress.total} packages"
+        last = progress.number >= progress.total
+        if text == self.said or not (self.live or last):
+            return
+        self.said = text
+        print(f"\r\x1b[K{text}" if self.live else text, end="\n" if last else "", flush=True)
 
 
 def _quiet(progress: StageProgress) -> None:

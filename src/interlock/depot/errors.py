@@ -82,6 +82,12 @@ class BadSignature(Refused):
     hint = "Nothing was changed. Do not use this package; get it again from whoever signed it."
 
 
+class NoSpaceToStage(Refused):
+    """Refused: no space for the packages in {directory}: {needed} bytes are needed, {free} are free."""
+
+    hint = "Nothing was changed. Free space there, or stage somewhere else."
+
+
 def some_names(names: Iterable[str], most: int = 3) -> str:
     """Return up to ``most`` names, and how many more there are."""
     known: list[str] = list(names)

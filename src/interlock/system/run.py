@@ -85,6 +85,24 @@ class Runner:
             raise CommandFailed(command=pasteable(argv), status=done.status, stderr=said)
         return done
 
+    def attach(self, argv: Sequence[str]) -> int:
+        """Run ``argv`` on our own terminal, input and output, and return its status as a shell would.
+
+        It stays in our session: it is the foreground program, and gets the terminal's signals.
+        """
+        LOG.debug("attach %s", pasteable(argv))
+        try:
+            child = subprocess.Popen(list(argv), env=child_environment(), preexec_fn=linux.die_with_parent)
+        except FileNotFoundError:
+            raise CommandMissing(program=argv[0]) from None
+        try:
+            status = child.wait()
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        return status if status >= 0 else 128 - status
+
     def start(
         self,
         argv: Sequence[str],

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
 from interlock import __version__
-from interlock.errors import ExitStatus, InterlockError
+from interlock.errors import ExitStatus, InterlockError, RolledBack
 from interlock.events import EventWriter, read_events
 from interlock.host.context import Host
 from interlock.system import trace as tracing
 from interlock.upgrade import state as states
 from interlock.upgrade.engine import Engine, exit_status_of
-from interlock.upgrade.journal import Journal
+from interlock.upgrade.journal import Journal, Record
 from interlock.upgrade.operation import Operation
 
 POLL_SECONDS = 0.1
@@ -49,13 +49,28 @@ def own_command() -> list[str]:
 
 
 def launch(host: Host, operation: Operation) -> None:
-    """Start the engine for an operation, detached; returns as soon as it runs."""
+    """Start the engine for an operation, detached; returns once it has written its first record.
+
+    Raises EngineVanished where it ends, or says nothing, within START_LIMIT seconds.
+    """
     argv = [*own_command(), "engine", operation.id]
     if os.path.isdir("/run/systemd/system"):
         host.runner.run(_unit_command(operation, argv), timeout=START_LIMIT)
-        return
-    with open(operation.log, "ab") as log:
-        host.runner.start(argv, stdout=log, stderr=log, outlive=True)
+    else:
+        with open(operation.log, "ab") as log:
+            host.runner.start(argv, stdout=log, stderr=log, outlive=True)
+    deadline = host.clock.monotonic() + START_LIMIT
+    while not _engine_records(operation):
+        if host.clock.monotonic() > deadline:
+            raise vanished(operation)
+        host.clock.sleep(POLL_SECONDS / 5)
+
+
+def _engine_records(operation: Operation) -> list[Record]:
+    """Return the records that the engine itself has written."""
+    records = operation.records()
+    first = next((number for number, one in enumerate(records) if one.name == "engine"), len(records))
+    return records[first:]
 
 
 def _unit_command(operation: Operation, argv: list[str]) -> list[str]:
@@ -76,6 +91,7 @@ def serve(host: Host, operation: Operation) -> ExitStatus:
     with open(operation.events, "a", encoding="utf-8") as stream:
         events = EventWriter(stream, operation.id, host.clock)
         engine = Engine(host, operation, journal, events)
+        journal.intent("engine", version=__version__)
         events.emit("operation.started", verb="update", packages=len(engine.files), engine=__version__)
         error = _run(engine)
         status = exit_status_of(error, engine.state)
@@ -109,7 +125,7 @@ def _message(error: Optional[BaseException], engine: Engine) -> str:
 
 
 class EngineVanished(InterlockError):
-    """The engine of operation {operation} ended without a word, in the state {state}."""
+    """The engine of operation {operation} ended without a word, in the state {state}, while files were changed."""
 
     exit_status = ExitStatus.HELD
     hint = "`interlock status` says what it left; the next `interlock update` clears up what it can."
@@ -128,8 +144,7 @@ def follow(host: Host, operation: Operation, tell: Callable[[dict[str, Any]], No
             if event["type"] == "operation.ended":
                 return event
         if last_look:
-            state = operation.state()
-            raise EngineVanished(operation=operation.id, state=state.name if state else "unknown")
+            raise vanished(operation)
         last_look = not running(host, operation)
         if not last_look:
             host.clock.sleep(POLL_SECONDS)
@@ -143,10 +158,15 @@ def _events(operation: Operation, offset: int) -> Iterator[tuple[int, dict[str, 
         return
 
 
+def vanished(operation: Operation) -> InterlockError:
+    """Return the error for an engine that ended without a word: before anything was changed, or after."""
+    state = operation.state()
+    if isinstance(state, (states.Planned, states.Staged, states.Prepared)):
+        return RolledBack(detail=f"the engine of operation {operation.id} ended before it changed anything")
+    return EngineVanished(operation=operation.id, state=state.name if state else "unknown")
+
+
 def running(host: Host, operation: Operation) -> bool:
-    """Say whether the engine of an operation is alive: the last writer of its journal, or its unit starting up."""
-    records = operation.records()
-    if records and records[-1].writer.pid != os.getpid():
-        return host.proc.alive(records[-1].writer)
-    argv = ["systemctl", "is-active", "--quiet", unit_name(operation)]
-    return host.runner.run(argv, timeout=START_LIMIT, check=False).status == 0
+    """Say whether the engine of an operation is alive."""
+    records = _engine_records(operation)
+    return bool(records) and host.proc.alive(records[-1].writer)

@@ -159,7 +159,7 @@ class Worker:
             self.transaction.setVfyLevel(0)
         self.transaction.scriptFd = self.output
         self.trace.point("apply.begin")
-        self._tell("transaction", elements=len(self.transaction))
+        self._tell("transaction", elements=sum(1 for _ in self.transaction))
         answer = self.transaction.run(self._callback, None)
         problems = [] if answer is None else [text for text, _ in answer] or ["rpm ended with errors"]
         self.transaction.closeDB()

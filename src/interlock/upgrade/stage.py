@@ -1,0 +1,177 @@
+"""Staging: every package of a plan in a directory of ours, whole, signed and the one that the depot said.
+
+Has no effect but on that directory; can be broken off and run again, and then fetches only what is missing. The
+caller gives a private copy of the rpm database for the keys: no environment of the live one is ever opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from interlock.depot import fetch
+from interlock.depot.errors import (
+    BadSignature,
+    DamagedPackage,
+    UnknownKey,
+    UnsignedPackage,
+    WrongPackage,
+    some_names,
+)
+from interlock.depot.metadata import DepotPackage
+from interlock.depot.signatures import BATCH, SignatureCheck, Trust, batches, check_signatures
+from interlock.depot.source import Source, open_source
+from interlock.package import Evr, Nevra
+from interlock.system.durable import sync_directory
+from interlock.system.run import Runner
+from interlock.upgrade.plan import Plan
+
+BYTES_A_SECOND = 2 * 1024 * 1024
+_FORMAT = "%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}\\t%{RELEASE}\\t%|SOURCEPACKAGE?{src}:{%{ARCH}}|\\n"
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """How far staging is. ``step`` is ``fetch`` or ``check``; ``package`` is the one just begun or going on."""
+
+    step: str
+    package: str
+    number: int
+    total: int
+    bytes_done: int
+    bytes_total: int
+
+
+Progress = Callable[[StageProgress], None]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Where the staged packages are: the path of each, all of them in ``directory``."""
+
+    directory: str
+    files: Mapping[Nevra, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object, for ``from_json``."""
+        names = {str(nevra): os.path.basename(path) for nevra, path in self.files.items()}
+        return {"directory": self.directory, "files": names}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Staged:
+        """Read what ``to_json`` wrote; ValueError where a file would lie outside of the directory."""
+        directory = str(row["directory"])
+        names = {Nevra.parse(text): str(name) for text, name in row["files"].items()}
+        if any(os.path.basename(name) != name or not name for name in names.values()):
+            raise ValueError("a staged file lies outside of its directory")
+        return cls(directory, {nevra: os.path.join(directory, name) for nevra, name in names.items()})
+
+
+def stage(
+    plan: Plan,
+    depot_location: str,
+    directory: str,
+    runner: Runner,
+    *,
+    dbpath: str,
+    progress: Progress,
+    allow_unsigned: bool = False,
+) -> Staged:
+    """Bring the packages of ``plan`` from the depot into ``directory`` and check each of them.
+
+    ``dbpath`` is a private copy of the rpm database whose keys are trusted. Raises DepotMissing, DepotUnreadable,
+    FileMissing, TruncatedPackage, DigestMismatch, DamagedPackage, WrongPackage (exit status 7); UnsignedPackage
+    (not where ``allow_unsigned``), UnknownKey, BadSignature, NoSpaceToStage (3); and what the runner raises.
+    """
+    source = open_source(depot_location)
+    fetch.make_directory(directory)
+    files = _fetch_all(plan.packages, source, directory, progress)
+    _check_trust(plan.packages, files, source.location, _Checks(runner, dbpath, progress), allow_unsigned)
+    return Staged(directory, files)
+
+
+def _fetch_all(
+    packages: Sequence[DepotPackage], source: Source, directory: str, progress: Progress
+) -> dict[Nevra, str]:
+    there = {one.nevra for one in packages if fetch.is_fetched(one, directory)}
+    missing = [one for one in packages if one.nevra not in there]
+    fetch.check_space(missing, directory)
+    total, done = sum(one.download_size for one in missing), 0
+    for number, package in enumerate(missing, 1):
+
+        def tell(received: int, number: int = number, package: DepotPackage = package) -> None:
+            nonlocal done
+            done += received
+            progress(StageProgress("fetch", str(package.nevra), number, len(missing), done, total))
+
+        tell(0)
+        fetch.fetch(package, source, directory, tell)
+    sync_directory(directory)
+    return {one.nevra: fetch.path_of(one, directory) for one in packages}
+
+
+@dataclass(frozen=True)
+class _Checks:
+    runner: Runner
+    dbpath: str
+    progress: Progress
+
+
+def _check_trust(
+    packages: Sequence[DepotPackage],
+    files: Mapping[Nevra, str],
+    depot: str,
+    checks: _Checks,
+    allow_unsigned: bool,
+) -> None:
+    """Check signatures and names, batch by batch; an error names every package of the batch that it is about."""
+    size, done = sum(one.download_size for one in packages), 0
+    by_path = {files[one.nevra]: one for one in packages}
+    for number, batch in enumerate(batches(list(by_path))):
+        first, bytes_here = by_path[batch[0]], sum(by_path[path].download_size for path in batch)
+        done += bytes_here
+        checks.progress(StageProgress("check", str(first.nevra), number * BATCH + 1, len(by_path), done, size))
+        limit = 60 + bytes_here / BYTES_A_SECOND
+        found = check_signatures(batch, checks.runner, checks.dbpath, limit)
+        _judge({by_path[path].nevra: found[path] for path in batch}, depot, allow_unsigned)
+        _check_names([by_path[path] for path in batch], batch, depot, checks, limit)
+
+
+def _judge(found: Mapping[Nevra, SignatureCheck], depot: str, allow_unsigned: bool) -> None:
+    def named(trust: Trust) -> dict[str, Any]:
+        some = {str(nevra): check for nevra, check in found.items() if check.trust == trust}
+        if not some:
+            return {}
+        first = next(iter(some.values()))
+        keys = some_names(dict.fromkeys(key for check in some.values() for key in check.keys))
+        return {"package": some_names(some), "depot": depot, "key": keys, "detail": first.detail}
+
+    for trust, error in (
+        (Trust.DAMAGED, DamagedPackage), (Trust.BAD_SIGNATURE, BadSignature), (Trust.UNKNOWN_KEY, UnknownKey),
+        (Trust.UNSIGNED, UnsignedPackage),
+    ):  # fmt: skip
+        fields = named(trust)
+        if fields and not (trust is Trust.UNSIGNED and allow_unsigned):
+            raise error(**fields)
+
+
+def _check_names(
+    packages: Sequence[DepotPackage], paths: Sequence[str], depot: str, checks: _Checks, limit: float
+) -> None:
+    """Check that each file holds the package that the metadata said; both may be signed, yet differ."""
+    argv = ["rpm", "--dbpath", checks.dbpath, "-qp", "--nosignature", "--nomanifest", "--qf", _FORMAT, *paths]
+    lines = checks.runner.run(argv, timeout=limit).stdout.splitlines()
+    for package, line in zip(packages, lines):
+        found = _nevra(line)
+        if found != package.nevra:
+            raise WrongPackage(file=package.location, depot=depot, found=found, package=package.nevra)
+    if len(lines) != len(packages):
+        detail = f"rpm printed {len(lines)} names for {len(packages)} files"
+        raise DamagedPackage(package=some_names(str(one.nevra) for one in packages), depot=depot, detail=detail)
+
+
+def _nevra(line: str) -> Nevra:
+    name, epoch, version, release, arch = line.split("\t")
+    return Nevra(name, Evr(int(epoch), version, release), arch)
