@@ -137,7 +137,7 @@ class PrimaryReader:
 
     arches: frozenset[str]
     defects: list[str] = field(default_factory=list)
-    _relations: dict[tuple[Optional[str], ...], Relation] = field(default_factory=dict)
+    _relations: dict[tuple[tuple[str, str], ...], Relation] = field(default_factory=dict)
     _paths: dict[str, str] = field(default_factory=dict)
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[DepotPackage]:
@@ -180,22 +180,24 @@ class PrimaryReader:
         return Package(nevra, files=tuple(paths), size=size, **relations)
 
     def _relation(self, entry: Element) -> Relation:
-        get = entry.get
-        key = (get("name"), get("flags"), get("epoch"), get("ver"), get("rel"), get("pre"))
+        key = tuple(entry.items())
         known = self._relations.get(key)
         if known is None:
-            known = self._relations[key] = _relation(key)
+            known = self._relations[key] = _relation(dict(key))
         return known
 
 
-def _relation(key: tuple[Optional[str], ...]) -> Relation:
-    name, flags, epoch, version, release, pre = key
+def _relation(attributes: Mapping[str, str]) -> Relation:
+    name, flags = attributes.get("name"), attributes.get("flags")
     if not name:
         raise ValueError("a relation without a name")
-    if flags and flags not in SENSES:
+    pre = attributes.get("pre") in ("1", "true")
+    if not flags:
+        return Relation(name, pre=pre)
+    if flags not in SENSES:
         raise ValueError(f"an unknown comparison {flags[:20]!r} with {name[:80]}")
-    evr = Evr(_number(epoch or "0"), version or "", release or "") if flags else Evr()
-    return Relation(name, SENSES[flags] if flags else "", evr, pre in ("1", "true"))
+    epoch = _number(attributes.get("epoch") or "0")
+    return Relation(name, SENSES[flags], Evr(epoch, attributes.get("ver", ""), attributes.get("rel", "")), pre)
 
 
 def _number(digits: str) -> int:

@@ -22,6 +22,7 @@ from typing import (
 )
 
 from interlock.depot.bulletin import Bulletin
+from interlock.depot.collector import collector_paused
 from interlock.depot.errors import BadMetadata, FileMissing, NotARepository
 from interlock.depot.metadata import (
     DepotPackage,
@@ -161,8 +162,12 @@ def open_depot(location: str, *, arches: Optional[frozenset[str]] = None, runner
     Only packages of ``arches`` are kept (default: those that this machine can install). Raises DepotMissing,
     DepotUnreadable, NotARepository, FileMissing, BadMetadata: all of them BadDepot, exit status 7.
     """
-    source = open_source(location)
-    reader = _MetadataReader(source, runner or Runner())
+    with collector_paused():
+        return _opened(_MetadataReader(open_source(location), runner or Runner()), arches)
+
+
+def _opened(reader: _MetadataReader, arches: Optional[frozenset[str]]) -> Depot:
+    source = reader.source
     revision, files = reader.repomd()
     if "primary" not in files:
         raise BadMetadata(depot=source.location, file=REPOMD, detail="it names no primary metadata")

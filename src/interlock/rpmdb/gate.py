@@ -99,10 +99,10 @@ def is_ours(proc: ProcReader, pid: int, owner: int, group: str) -> bool:
     return False
 
 
-def database_users(database: Database, proc: ProcReader) -> dict[int, str]:
-    """Return the processes that have a file of the database open or mapped, with their commands."""
+def database_users(path: str, proc: ProcReader) -> dict[int, str]:
+    """Return the processes that have a file of the database in ``path`` open or mapped, with their commands."""
     users = {}
-    prefix = database.path.rstrip("/") + "/"
+    prefix = path.rstrip("/") + "/"
     for pid in proc.pids():
         targets = [target for _, target in proc.open_files(pid)] + proc.mapped_files(pid)
         if any(target.startswith(prefix) for target in targets):
@@ -113,7 +113,7 @@ def database_users(database: Database, proc: ProcReader) -> dict[int, str]:
 def _drain(database: Database, clock: Clock, proc: ProcReader, ours: set[int]) -> None:
     deadline = clock.monotonic() + DRAIN_SECONDS
     while True:
-        users = {pid: name for pid, name in database_users(database, proc).items() if pid not in ours}
+        users = {pid: name for pid, name in database_users(database.path, proc).items() if pid not in ours}
         if not users:
             return
         if clock.monotonic() > deadline:

@@ -33,6 +33,16 @@ def sync_filesystem(path: str) -> None:
         os.close(descriptor)
 
 
+def sync_payload(roots: Iterable[str]) -> None:
+    """Make what was written below some directories durable: each file system among them once."""
+    seen = set()
+    for root in roots:
+        device = os.stat(root).st_dev if os.path.isdir(root) else None
+        if device is not None and device not in seen:
+            seen.add(device)
+            sync_filesystem(root)
+
+
 def write_file(path: str, text: str, mode: int = 0o644) -> None:
     """Replace ``path`` by ``text``: temporary file, fsync, rename, fsync of the directory."""
     temporary = f"{path}.tmp{os.getpid()}"

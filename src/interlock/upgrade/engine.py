@@ -20,6 +20,7 @@ from interlock.host.hold import Hold, put_on_hold, refuse_when_held
 from interlock.host.lease import Lease
 from interlock.package import Nevra
 from interlock.rpmdb.backend import Database, find_database
+from interlock.rpmdb.gate import database_users
 from interlock.rpmdb.lock import RpmLock
 from interlock.rpmdb.shadow import kept_copies
 from interlock.system import durable
@@ -35,6 +36,8 @@ from interlock.upgrade.watch import ScriptWatch
 from interlock.upgrade.worker import Element, Job
 
 KEEP_OLD_DATABASES = 2
+# Where packages put files; each file system among them is synced once before the commit.
+SYSTEM_ROOTS = ("/", "/usr", "/etc", "/var", "/opt", "/boot", "/boot/efi")
 POLL_SECONDS = 1.0
 
 
@@ -215,6 +218,8 @@ class Engine:
         return frozenset(map(str, self.plan.expected(before)))
 
     def _commit(self, isolation: Isolation) -> None:
+        # The database must never say what the files do not bear out: after a power cut, too.
+        durable.sync_payload(SYSTEM_ROOTS)
         inode = os.stat(isolation.written).st_ino
         self.journal.intent("commit", shadow=isolation.shadow.path, inode=inode, database=isolation.database.path)
         self.host.trace.point("commit.intent")
@@ -223,6 +228,11 @@ class Engine:
         self.journal.outcome("commit", previous=previous)
         self.enter(states.Committed(previous=previous))
         self.host.trace.point("committed")
+        # A reader that hung in a poisoned environment stays hung: it is named, not ended.
+        readers = {pid: name for pid, name in database_users(previous, self.host.proc).items() if pid != os.getpid()}
+        for pid, command in readers.items():
+            text = f"{command} (pid {pid}) still reads the database from before; if it hangs, it hung before the commit"
+            self.events.emit("note", text=text)
 
     def _prune(self, database: Database) -> None:
         """Keep the last old databases only; those of operations that wait for a person stay."""

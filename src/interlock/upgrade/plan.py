@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from interlock.depot.bulletin import Bulletin
 from interlock.depot.closure import Closure
+from interlock.depot.collector import collector_paused
 from interlock.depot.metadata import DepotPackage
 from interlock.depot.problem import Problem
 from interlock.depot.seeds import all_that_applies, named_by
@@ -150,7 +151,11 @@ def make_plan(
     and what these need. Names in ``install_only`` are installed beside their earlier versions. Raises
     UnknownBulletin. A requirement of a file may need ``Plan.missing_files`` and a second call.
     """
-    host = [one for one in installed if one.name != IGNORED]
+    with collector_paused():
+        return _planned([one for one in installed if one.name != IGNORED], depot, bulletins, install_only)
+
+
+def _planned(host: Sequence[Package], depot: Depot, bulletins: Sequence[str], install_only: Collection[str]) -> Plan:
     asked = [_bulletin(depot, identity) for identity in bulletins]
     closure = Closure(host, depot, install_only)
     seeds, missing = named_by(asked, closure) if asked else (all_that_applies(closure), [])
