@@ -55,6 +55,7 @@ SCHEMA: Mapping[str, Mapping[str, str]] = {
         "state": "done, rolled-back or held",
         "exit_status": "what the command that waits for it ends with",
         "message": "for people",
+        "hint": "the next step, for people; empty where none is needed",
         "error": "code of the error, or null",
     },
 }

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import atexit
 import functools
+import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from interlock.depot.metadata import DepotPackage
+from interlock.package import Evr, Nevra, Package, Relation
 
 ENVIRONMENT = {**os.environ, "LC_ALL": "C", "HOME": "/nonexistent"}
 
@@ -70,6 +74,89 @@ def scratch() -> str:
     directory = tempfile.mkdtemp(prefix="interlock-test-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return directory
+
+
+ARCHES = ("noarch", "x86_64", "i686", "aarch64", "(none)")
+
+
+def write_repository(directory: str, files: Mapping[str, bytes], **wrong: str) -> str:
+    """Write ``repodata`` by hand: the bytes of each kind, with right checksums unless ``wrong`` gives others."""
+    folder = os.path.join(directory, "repodata")
+    os.makedirs(folder, exist_ok=True)
+    rows = []
+    for kind, content in files.items():
+        with open(os.path.join(folder, kind), "wb") as stream:
+            stream.write(content)
+        location = wrong.get("location", f"repodata/{kind}")
+        rows.append(
+            f'<data type="{kind}"><checksum type="{wrong.get("kind", "sha256")}">'
+            f"{wrong.get('checksum', hashlib.sha256(content).hexdigest())}</checksum>"
+            f'<location href="{location}"/><size>{wrong.get("size", len(content))}</size></data>'
+        )
+    with open(os.path.join(folder, "repomd.xml"), "w") as stream:
+        stream.write(f"<repomd><revision>7</revision>{''.join(rows)}</repomd>")
+    return directory
+
+
+def primary(*packages: str) -> bytes:
+    """Return a primary.xml of these package elements."""
+    head = '<metadata xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm">'
+    return f'<?xml version="1.0" encoding="UTF-8"?>{head}{"".join(packages)}</metadata>'.encode()
+
+
+def package_xml(
+    name: str = "tool",
+    *,
+    version: str = "1",
+    arch: str = "noarch",
+    location: str = "tool.rpm",
+    more: str = "",
+    checksum: str = "a" * 64,
+    epoch: str = "0",
+) -> str:
+    """Return a package element."""
+    return (
+        f'<package type="rpm"><name>{name}</name><arch>{arch}</arch><version epoch="{epoch}" ver="{version}" rel="1"/>'
+        f'<checksum type="sha256" pkgid="YES">{checksum}</checksum><size package="10" installed="20" archive="5"/>'
+        f'<location href="{location}"/><format>{more}</format></package>'
+    )
+
+
+def package(
+    nevra: str,
+    *,
+    provides: str = "",
+    requires: str = "",
+    conflicts: str = "",
+    obsoletes: str = "",
+    files: Sequence[str] = (),
+    size: int = 100,
+) -> Package:
+    """Return a package; relations are given as in a spec file, apart by commas; it provides its own name."""
+    known = Nevra.parse(nevra if nevra.rpartition(".")[2] in ARCHES else f"{nevra}.noarch")
+    own = Relation(known.name, "=", known.evr)
+    return Package(
+        known, (own, *relations(provides)), relations(requires), relations(conflicts), relations(obsoletes),
+        tuple(files), size,
+    )  # fmt: skip
+
+
+def relations(text: str) -> tuple[Relation, ...]:
+    """Read ``a, b >= 1``."""
+    found = []
+    for one in filter(None, (part.strip() for part in text.split(","))):
+        words = one.split()
+        plain = one.startswith("(") or len(words) == 1
+        found.append(Relation(one) if plain else Relation(words[0], words[1], Evr.parse(words[2])))
+    return tuple(found)
+
+
+def offered(*packages: Package) -> tuple[DepotPackage, ...]:
+    """Return packages as a depot has them."""
+    return tuple(
+        DepotPackage(one, f"{one.nevra}.rpm", "sha256", hashlib.sha256(str(one.nevra).encode()).hexdigest(), 10)
+        for one in packages
+    )
 
 
 SPECS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any, List, Optional
+from typing import Any, Optional
 
 from interlock.cli.output import print_error, print_json, say, table
 from interlock.errors import InterlockError, UsageError
@@ -97,8 +97,7 @@ def run_up(options: argparse.Namespace) -> int:
     """``lab up``."""
     lab = make_lab()
     rows = [
-        lab.describe(record)
-        for record in verbs.up(lab, options.name, options.release, options.count, options.agent)
+        lab.describe(record) for record in verbs.up(lab, options.name, options.release, options.count, options.agent)
     ]
     return _show(options, rows, "\n".join(f"{row['name']} is up at {row['address']}" for row in rows))
 
@@ -181,7 +180,7 @@ def _show(options: argparse.Namespace, value: Any, text: str) -> int:
     return 0
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: Optional[list[str]] = None) -> int:
     """Run the lab alone, without the rest of the program."""
     parser = argparse.ArgumentParser(prog="interlock")
     add_parser(parser.add_subparsers(metavar="VERB", required=True))

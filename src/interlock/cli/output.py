@@ -30,14 +30,26 @@ def print_error(error: InterlockError, as_json: bool) -> None:
         print(f"interlock: {error}\n  → {error.advice}", file=sys.stderr, flush=True)
 
 
-def size(count: float) -> str:
+def say_end(event: dict[str, Any]) -> None:
+    """Print how an operation ended: well on stdout, else as an error with the next step."""
+    if event["exit_status"] == 0:
+        say(f"{event['state']}: {event['message']}")
+    else:
+        print(f"interlock: {event['message']}\n  → {event['hint']}", file=sys.stderr, flush=True)
+
+
+def count(number: int, word: str) -> str:
+    """Say a number of things: ``1 upgrade``, ``2 upgrades``."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def size(number: float) -> str:
     """Say a number of bytes as people do."""
-    sign, count = ("-", -count) if count < 0 else ("", count)
-    for unit in UNITS:
-        if count < 1024 or unit == UNITS[-1]:
-            return f"{sign}{count:.0f} {unit}" if unit == "B" else f"{sign}{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError("unreachable: the last unit always returns")
+    for unit in UNITS[:-1]:
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} {UNITS[-1]}"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[Any]], indent: str = "  ") -> list[str]:

@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import Any, Optional
 
-from interlock.cli.output import print_json, say, table
+from interlock.cli.output import print_json, say, say_end, table
 from interlock.cli.progress import Progress
 from interlock.host.context import Host, this_host
 from interlock.host.hold import read_hold
@@ -40,7 +40,7 @@ def run_status(options: argparse.Namespace) -> int:
     operation = _running(host)
     if options.follow and operation is not None:
         end = follow(host, operation, Progress())
-        say(f"{end['state']}: {end['message']}")
+        say_end(end)
         return int(end["exit_status"])
     return 5 if row["hold"] else 0
 

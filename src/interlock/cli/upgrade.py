@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from interlock.cli.output import consent, print_json, say, size, table
+from interlock.cli.output import consent, count, print_json, say, say_end, size, table
 from interlock.cli.progress import EventCopy, Handler, Progress, all_of
 from interlock.depot.bulletin import bulletin_states
 from interlock.errors import Refused
@@ -206,7 +206,7 @@ def _start(host: Host, options: argparse.Namespace, request: Request, picture: P
     if options.json:
         print_json({"operation": operation.id, "plan": _plan_row(picture.plan), "end": end})
     else:
-        say(f"{end['state']}: {end['message']}")
+        say_end(end)
         _say_reboot(picture.plan, end)
     return int(end["exit_status"])
 
@@ -275,10 +275,11 @@ def _say_some(word: str, rows: Sequence[str]) -> None:
 def _headline(plan: Plan) -> str:
     if plan.empty:
         return "nothing to upgrade"
+    change = plan.installed_size_change
     reboot = f"reboot needed ({', '.join(plan.reboot_reasons)})" if plan.reboot else "no reboot needed"
     return (
-        f"{len(plan.upgrades)} upgrades, {len(plan.installs)} new, {len(plan.removals)} removals; "
-        f"{size(plan.download_size)} to fetch, {size(plan.installed_size_change)} more on disk; {reboot}"
+        f"{count(len(plan.upgrades), 'upgrade')}, {len(plan.installs)} new, {count(len(plan.removals), 'removal')}; "
+        f"{size(plan.download_size)} to fetch, {size(abs(change))} {'less' if change < 0 else 'more'} on disk; {reboot}"
     )
 
 

@@ -84,18 +84,16 @@ class Depot:
     def with_file_lists(
         self,
         paths: Optional[Collection[str]] = None,
-        source: Optional[Source] = None,
         runner: Optional[Runner] = None,
     ) -> Depot:
         """Return this depot with the complete list of files, or with those of ``paths`` that packages have.
 
-        Reads one more, large file. Give ``source`` where the depot was opened from a URL with a password.
-        Raises BadDepot.
+        Reads one more, large file. Raises BadDepot.
         """
         if self.file_lists is None:
             return self
         wanted = None if paths is None else frozenset(paths)
-        reader = _MetadataReader(source or open_source(self.location), runner or Runner())
+        reader = _MetadataReader(open_source(self.location), runner or Runner())
         found = reader.parsed(self.file_lists, lambda chunks: dict(read_file_lists(chunks, wanted)))
         return replace(self, packages=tuple(_with_files(one, found) for one in self.packages))
 

@@ -32,7 +32,7 @@ Stream = Union[IO[bytes], http.client.HTTPResponse]
 def safe_path(path: str) -> str:
     """Return ``path`` if it stays inside a depot; ValueError where it does not."""
     parts = path.split("/")
-    bad = any(part in ("", "..", ".") for part in parts) or "\\" in path or ":" in parts[0]
+    bad = any(part in ("", "..", ".") for part in parts) or "\\" in path
     if bad or not path.isprintable() or len(path) > 4096:
         raise ValueError(f"a path that leads out of the depot or is none: {path[:200]!r}")
     return path
@@ -63,6 +63,7 @@ class Source:
             while True:
                 chunk = self._read(stream, path)
                 if not chunk:
+                    self._check_end(stream, path)
                     return
                 received += len(chunk)
                 self._check_progress(path, received, limit, time.monotonic() - begun)
@@ -74,6 +75,12 @@ class Source:
             return stream.read1(CHUNK) if isinstance(stream, http.client.HTTPResponse) else stream.read(CHUNK)
         except (OSError, http.client.HTTPException) as error:
             raise DepotUnreadable(depot=self.location, detail=f"{path}: {_reason(error)}") from None
+
+    def _check_end(self, stream: Stream, path: str) -> None:
+        # read1 does not say that the server hung up before it had sent all that it announced
+        missing = stream.length if isinstance(stream, http.client.HTTPResponse) else None
+        if missing:
+            raise DepotUnreadable(depot=self.location, detail=f"{path} was cut off, {missing} bytes are missing")
 
     def _check_progress(self, path: str, received: int, limit: int, seconds: float) -> None:
         if received > limit:
@@ -164,6 +171,8 @@ def open_source(location: str) -> Source:
     except ValueError as error:
         raise DepotUnreadable(depot=location, detail=f"it is no URL: {error}") from None
     shown = without_password(location)
+    if shown != location:
+        raise DepotUnreadable(depot=shown, detail="a user and password in the URL are not supported")
     if parts.scheme in ("http", "https"):
         return UrlSource(shown, location)
     if parts.scheme == "file":

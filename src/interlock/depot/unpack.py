@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import subprocess
+import os
 import zlib
 from collections.abc import Iterator
 from typing import IO, Callable, cast
@@ -59,14 +59,17 @@ def _library(path: str, opened: Callable[[str], IO[bytes]]) -> Iterator[bytes]:
 
 def _zstd(path: str, runner: Runner) -> Iterator[bytes]:
     argv: list[str] = ["zstd", "-dcq", "--memory=256MB", "--", path]
+    reading, writing = os.pipe()
     try:
-        child = runner.start(argv, stdout=subprocess.PIPE)
+        child = runner.start(argv, stdout=writing)
     except CommandMissing:
+        os.close(reading)
         raise ValueError("it is packed with zstd, and this host has no `zstd` program to unpack it") from None
-    assert child.stdout is not None
+    finally:
+        os.close(writing)
     try:
-        with child.stdout:
-            yield from iter(lambda: child.stdout.read(CHUNK) if child.stdout else b"", b"")
+        with os.fdopen(reading, "rb") as stream:
+            yield from iter(lambda: stream.read(CHUNK), b"")
         if child.wait(timeout=60) != 0:
             raise ValueError("it cannot be unpacked: zstd finds it damaged")
     finally:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, List, Tuple
 
 # Below it, numbers are fixed and the same everywhere; from here to 999 they are given as packages come.
 FIRST_DYNAMIC = 100
@@ -36,8 +36,8 @@ class User:
 class Accounts:
     """All accounts of one tree."""
 
-    users: Tuple[User, ...]
-    groups: Tuple[Group, ...]
+    users: tuple[User, ...]
+    groups: tuple[Group, ...]
 
     @classmethod
     def read(cls, tree: Path) -> Accounts:
@@ -71,7 +71,7 @@ class Accounts:
         lines += [_add_user(user, self.group_name(user.group)) for user in members if _ours(user.number)]
         return "\n".join(lines)
 
-    def dynamic(self, numbers: Iterable[Tuple[str, str]]) -> Tuple[List[str], List[str]]:
+    def dynamic(self, numbers: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
         """Return which of these (user, group) owners of files have numbers that are not fixed."""
         owners = list(numbers)
         users = {user.name for user in self.users if FIRST_DYNAMIC <= user.number < FIRST_PERSON}

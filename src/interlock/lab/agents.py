@@ -7,9 +7,9 @@ leaves them alone, and are one program, ``data/lab_agent.py``, that loads all it
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import List, Mapping, Tuple
 
 from interlock.lab import ssh, state
 from interlock.lab.cache import Cache, locked
@@ -37,10 +37,10 @@ class Agent:
 
     name: str
     summary: str
-    units: Tuple[Unit, ...]
+    units: tuple[Unit, ...]
 
 
-AGENTS: Tuple[Agent, ...] = (
+AGENTS: tuple[Agent, ...] = (
     Agent(
         "insight",
         "runs `rpm -qa` every second and is killed in it after 1 to 20 ms, in three services",
@@ -108,7 +108,7 @@ def install(root: Path, name: str, enabled: bool) -> None:
         os.symlink(f"/{UNITS}/{unit.name}", link)
 
 
-def switch(cache: Cache, record: HostRecord, root: Path, name: str, on: bool, runner: Runner) -> HostRecord:
+def switch(cache: Cache, record: HostRecord, root: Path, *, name: str, on: bool, runner: Runner) -> HostRecord:
     """Start or stop an agent on a running host; it stays so after a restart. Returns the host's record."""
     units = [unit.name for unit in find_agent(name).units]
     if on:
@@ -123,7 +123,7 @@ def switch(cache: Cache, record: HostRecord, root: Path, name: str, on: bool, ru
 def _remember(cache: Cache, record: HostRecord, name: str, on: bool) -> HostRecord:
     with locked(cache, "state.lock"):
         latest = state.load(cache, record.name)
-        others: List[str] = [one for one in latest.agents if one != name]
+        others: list[str] = [one for one in latest.agents if one != name]
         changed = replace(latest, agents=tuple([*others, name] if on else others))
         state.save(cache, changed)
     return changed

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, List, Mapping, Sequence
+from typing import Callable
 
 from interlock.errors import InterlockError
 from interlock.lab.cache import Cache, Progress, delete_subvolume, locked
@@ -23,8 +24,9 @@ def ensure_images(
     runner: Runner,
     environment: Mapping[str, str],
     progress: Progress,
+    *,
     jobs: int = os.cpu_count() or 1,
-) -> List[str]:
+) -> list[str]:
     """Build the images of ``releases`` that are missing, and return the names of those that were built."""
     if all(image_is_made(cache, release) for release in releases):
         return []
@@ -52,8 +54,8 @@ def _fetch(builder: Builder, wanted: Sequence[Release], mirror: str) -> None:
             job.result()
 
 
-def _with_predecessors(releases: Sequence[Release]) -> List[Release]:
-    found: List[Release] = []
+def _with_predecessors(releases: Sequence[Release]) -> list[Release]:
+    found: list[Release] = []
     for release in releases:
         for one in (predecessor(release), release):
             if one is not None and one not in found:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Iterable, Sequence, Tuple
 from xml.sax.saxutils import escape, quoteattr
 
 from interlock.package import Nevra
@@ -19,7 +19,7 @@ class LabBulletin:
     severity: str  # "Critical", "Important", "Moderate", "Low", "None"
     issued: str
     description: str
-    packages: Tuple[Tuple[Nevra, str], ...]  # with the name of each package's file
+    packages: tuple[tuple[Nevra, str], ...]  # with the name of each package's file
     reboot: bool = False
 
 
@@ -52,7 +52,7 @@ def _update(bulletin: LabBulletin) -> str:
     )
 
 
-def _packages(packages: Sequence[Tuple[Nevra, str]], reboot: bool) -> str:
+def _packages(packages: Sequence[tuple[Nevra, str]], reboot: bool) -> str:
     return "".join(_package(nevra, filename, reboot) for nevra, filename in packages)
 
 

@@ -25,10 +25,11 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, List, Mapping
+from typing import Callable
 
 from interlock.lab.errors import TooLittleSpace
 from interlock.system.durable import write_file
@@ -240,7 +241,7 @@ def delete_subvolume(path: Path, runner: Runner) -> None:
     runner.run(["btrfs", "subvolume", "delete", str(path)], timeout=300)
 
 
-def _inner_subvolumes(path: Path) -> List[Path]:
+def _inner_subvolumes(path: Path) -> list[Path]:
     # The root directory of a btrfs subvolume has inode number 256.
     found = [
         Path(folder, name)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, FrozenSet, Iterator, List, Tuple
 
 _RELATION = re.compile(r"^(?P<name>[^\s(:]+)(?::\w+)?\s*(?:\((?P<sense><<|<=|=|>=|>>)\s*(?P<version>[^)\s]+)\))?")
 
@@ -21,7 +21,7 @@ class DebRelation:
 
 
 # One element of a dependency field: any of these satisfies it.
-Alternatives = Tuple[DebRelation, ...]
+Alternatives = tuple[DebRelation, ...]
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,17 @@ class Deb:
     arch: str
     summary: str
     section: str = ""
-    depends: Tuple[Alternatives, ...] = ()
-    conflicts: Tuple[DebRelation, ...] = ()
-    provides: Tuple[DebRelation, ...] = ()
-    files: Tuple[str, ...] = ()
-    configs: FrozenSet[str] = frozenset()
+    depends: tuple[Alternatives, ...] = ()
+    conflicts: tuple[DebRelation, ...] = ()
+    provides: tuple[DebRelation, ...] = ()
+    files: tuple[str, ...] = ()
+    configs: frozenset[str] = frozenset()
 
 
-def parse_relations(text: str) -> Tuple[Alternatives, ...]:
+def parse_relations(text: str) -> tuple[Alternatives, ...]:
     """Read a dependency field: ``a (>= 1) | b, c``."""
     return tuple(
-        tuple(_parse_relation(part) for part in element.split("|"))
-        for element in text.split(",")
-        if element.strip()
+        tuple(_parse_relation(part) for part in element.split("|")) for element in text.split(",") if element.strip()
     )
 
 
@@ -57,10 +55,10 @@ def _parse_relation(text: str) -> DebRelation:
     return DebRelation(match["name"], match["sense"] or "", match["version"] or "")
 
 
-def parse_stanzas(text: str) -> Iterator[Dict[str, str]]:
+def parse_stanzas(text: str) -> Iterator[dict[str, str]]:
     """Read RFC-822-like stanzas; a continued field keeps its line ends."""
     for block in text.split("\n\n"):
-        fields: Dict[str, str] = {}
+        fields: dict[str, str] = {}
         last = ""
         for line in block.splitlines():
             if line[:1] in " \t":
@@ -72,14 +70,12 @@ def parse_stanzas(text: str) -> Iterator[Dict[str, str]]:
             yield fields
 
 
-def parse_status(text: str) -> List[Deb]:
+def parse_status(text: str) -> list[Deb]:
     """Read dpkg's status file: its installed packages, without their files."""
-    return [
-        _deb(fields) for fields in parse_stanzas(text) if fields.get("Status", "").endswith(" installed")
-    ]
+    return [_deb(fields) for fields in parse_stanzas(text) if fields.get("Status", "").endswith(" installed")]
 
 
-def _deb(fields: Dict[str, str]) -> Deb:
+def _deb(fields: dict[str, str]) -> Deb:
     flat = [one for field in ("Breaks", "Conflicts") for one in _flat(fields.get(field, ""))]
     return Deb(
         name=fields["Package"],
@@ -95,7 +91,7 @@ def _deb(fields: Dict[str, str]) -> Deb:
     )
 
 
-def _flat(text: str) -> List[DebRelation]:
+def _flat(text: str) -> list[DebRelation]:
     return [one for element in parse_relations(text) for one in element]
 
 
@@ -106,7 +102,7 @@ def _conffiles(text: str) -> Iterator[str]:
             yield words[0]
 
 
-def read_debs(tree: Path) -> List[Deb]:
+def read_debs(tree: Path) -> list[Deb]:
     """Return the packages that are installed in ``tree``, with the files that they list."""
     folder = tree / "var/lib/dpkg"
     debs = parse_status((folder / "status").read_text())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence, Tuple
 
 from interlock.lab.bulletins import LabBulletin, write_updateinfo
 from interlock.lab.releases import Release, step_into
@@ -15,14 +15,12 @@ from interlock.system.run import Runner
 _QUERY = "%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}\\t%{RELEASE}\\t%{ARCH}\\n"
 
 
-def read_packages(folder: Path, runner: Runner) -> Tuple[Tuple[Nevra, str], ...]:
+def read_packages(folder: Path, runner: Runner) -> tuple[tuple[Nevra, str], ...]:
     """Return name, version and file of every package in ``folder``."""
     files = sorted(folder.glob("*.rpm"))
     argv = ["rpm", "-qp", "--nosignature", "--nodigest", "--queryformat", _QUERY, *map(str, files)]
     rows = [line.split("\t") for line in runner.run(argv, timeout=120).stdout.splitlines()]
-    return tuple(
-        (Nevra(row[0], Evr(int(row[1]), row[2], row[3]), row[4]), path.name) for row, path in zip(rows, files)
-    )
+    return tuple((Nevra(row[0], Evr(int(row[1]), row[2], row[3]), row[4]), path.name) for row, path in zip(rows, files))
 
 
 def make_depot(folder: Path, bulletins: Sequence[LabBulletin], runner: Runner) -> None:
@@ -41,7 +39,7 @@ def release_depot(release: Release) -> str:
     return step_into(release) or f"{release.name}-base"
 
 
-def release_bulletin(release: Release, packages: Tuple[Tuple[Nevra, str], ...]) -> LabBulletin:
+def release_bulletin(release: Release, packages: tuple[tuple[Nevra, str], ...]) -> LabBulletin:
     """Return the bulletin of a whole release."""
     return LabBulletin(
         id=f"LAB-{release.name.upper()}-01",
@@ -65,6 +63,6 @@ def publish(half_made: Path, depot: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def names(folder: Path) -> List[str]:
+def names(folder: Path) -> list[str]:
     """Return the depots that are there."""
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))

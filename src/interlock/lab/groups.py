@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import List, Optional
+from typing import Optional
 
 from interlock.lab.cache import Cache
 from interlock.lab.network import tag
@@ -26,7 +26,7 @@ def find_mount(mountinfo: Optional[str] = None) -> Optional[Path]:
     return None
 
 
-def host_groups(cache: Cache) -> List[str]:
+def host_groups(cache: Cache) -> list[str]:
     """Return the hosts that have a control group."""
     base = _base(cache)
     return sorted(path.name for path in base.iterdir() if path.is_dir()) if base and base.exists() else []
@@ -37,7 +37,7 @@ def _base(cache: Cache) -> Optional[Path]:
     return mount / folder_name(cache) if mount else None
 
 
-def members(cache: Cache, name: str) -> List[int]:
+def members(cache: Cache, name: str) -> list[int]:
     """Return the processes of a host, as this machine numbers them."""
     base = _base(cache)
     if base is None:
@@ -45,7 +45,7 @@ def members(cache: Cache, name: str) -> List[int]:
     return [pid for folder, _, _ in os.walk(base / name) for pid in _read_pids(Path(folder) / "cgroup.procs")]
 
 
-def _read_pids(path: Path) -> List[int]:
+def _read_pids(path: Path) -> list[int]:
     try:
         return [int(word) for word in path.read_text().split()]
     except OSError:

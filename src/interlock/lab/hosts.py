@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, List, Mapping, Sequence, Tuple
 
 from interlock.lab import agents, groups, network, ssh, state
 from interlock.lab.cache import Cache, Progress, delete_subvolume, locked, snapshot
@@ -53,7 +53,7 @@ class Lab:
             return "up"
         return "being made" if state.is_being_made(record, self.proc) else "off"
 
-    def describe(self, record: HostRecord) -> Dict[str, object]:
+    def describe(self, record: HostRecord) -> dict[str, object]:
         """Return what ``--json`` prints for a host."""
         return {
             "name": record.name,
@@ -67,7 +67,7 @@ class Lab:
         }
 
 
-def up(lab: Lab, names: Sequence[str], release: Release, chosen: Sequence[str]) -> List[HostRecord]:
+def up(lab: Lab, names: Sequence[str], release: Release, chosen: Sequence[str]) -> list[HostRecord]:
     """Make and boot hosts; the image is there. Where one fails, all of this call are removed again."""
     records = _reserve(lab, names, release, chosen)
     try:
@@ -81,14 +81,14 @@ def up(lab: Lab, names: Sequence[str], release: Release, chosen: Sequence[str]) 
         raise
 
 
-def wait_all(lab: Lab, records: Sequence[HostRecord]) -> List[HostRecord]:
+def wait_all(lab: Lab, records: Sequence[HostRecord]) -> list[HostRecord]:
     """Wait until all hosts answer ssh."""
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda record: _wait(lab, record), records))
     return list(records)
 
 
-def _reserve(lab: Lab, names: Sequence[str], release: Release, chosen: Sequence[str]) -> List[HostRecord]:
+def _reserve(lab: Lab, names: Sequence[str], release: Release, chosen: Sequence[str]) -> list[HostRecord]:
     maker = lab.proc.identify(os.getpid())
     with locked(lab.cache, "state.lock"):
         known = {record.name: record for record in state.load_all(lab.cache)}
@@ -97,7 +97,7 @@ def _reserve(lab: Lab, names: Sequence[str], release: Release, chosen: Sequence[
                 raise HostExists(name=name, state=lab.state_of(known[name]))
         net = network.ensure_bridge(lab.cache, lab.runner)
         taken = [record.address for record in known.values()]
-        records: List[HostRecord] = []
+        records: list[HostRecord] = []
         for name in names:
             address = network.free_address(net, taken)
             taken.append(address)
@@ -139,7 +139,7 @@ def start(lab: Lab, record: HostRecord) -> HostRecord:
     return started
 
 
-def keeper_words(lab: Lab, record: HostRecord) -> List[str]:
+def keeper_words(lab: Lab, record: HostRecord) -> list[str]:
     """Return the command that keeps a host up: the keeper, its control group, and the container."""
     group = f"{groups.folder_name(lab.cache)}/{record.name}"
     return [
@@ -231,7 +231,7 @@ def remove(lab: Lab, record: HostRecord) -> None:
         state.forget(lab.cache, record.name)
 
 
-def traces(lab: Lab, name: str) -> Tuple[Path, ...]:
+def traces(lab: Lab, name: str) -> tuple[Path, ...]:
     """Return what a host leaves beside its root directory and record."""
     found = (
         lab.cache.roots / f".#{name}.lck",
@@ -243,7 +243,7 @@ def traces(lab: Lab, name: str) -> Tuple[Path, ...]:
     return tuple(path for path in found if path.exists())
 
 
-def down(lab: Lab, names: Sequence[str]) -> List[str]:
+def down(lab: Lab, names: Sequence[str]) -> list[str]:
     """Remove hosts, and with the last of them the network."""
     records = [state.load(lab.cache, name) for name in names]
     with ThreadPoolExecutor(4) as pool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import Optional
 
 from interlock.lab import settings
 from interlock.lab.cache import Cache, Progress, delete_subvolume, snapshot
@@ -24,7 +25,7 @@ from interlock.lab.strip import strip_tree
 from interlock.lab.tools import ensure_updates
 from interlock.system.run import Completed, Runner
 
-RECIPE = "1"
+RECIPE = "2"
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,13 @@ def build_image(builder: Builder, release: Release) -> None:
     released = settings.write_settings(root, release, builder.key)
     run_inside(root, ["systemctl", "enable", "systemd-networkd.service"], runner)
     packages = _make_packages(builder, release, root, released)
-    tools = ensure_updates(cache, release, 1, builder.key, runner, builder.progress)
+    tools = ensure_updates(cache, release, 1, builder.key, runner=runner, progress=builder.progress)
     builder.progress(f"{release.name}: filling the package database")
     _register(root, release, packages, tools, builder)
     _put_in_place(builder, release, root)
     cache.stamp("image", release.name, RECIPE)
     for version in (2, 3):
-        ensure_updates(cache, release, version, builder.key, runner, builder.progress)
+        ensure_updates(cache, release, version, builder.key, runner=runner, progress=builder.progress)
     builder.progress(f"{release.name}: ready")
 
 
@@ -73,7 +74,7 @@ def _make_packages(builder: Builder, release: Release, root: Path, released: Seq
     builder.progress(f"{release.name}: building {len(specs)} packages")
     work = cache.work / f"packages-{release.name}"
     shutil.rmtree(work, ignore_errors=True)
-    packages = build_packages(specs, root, work / "packages", work / "rpmbuild", runner, builder.jobs)
+    packages = build_packages(specs, root, work / "packages", work / "rpmbuild", runner, jobs=builder.jobs)
     builder.progress(f"{release.name}: signing {len(packages)} packages")
     sign(packages, builder.key, runner, builder.jobs)
     bulletin = release_bulletin(release, read_packages(work / "packages", runner))
@@ -110,9 +111,7 @@ def _put_in_place(builder: Builder, release: Release, root: Path) -> None:
 
 def run_inside(root: Path, argv: Sequence[str], runner: Runner, binds: Sequence[str] = ()) -> Completed:
     """Run a program of a tree inside it, with /dev and /proc, and no network."""
-    words: List[str] = [f"--bind-ro={bind}" for bind in binds]
+    words: list[str] = [f"--bind-ro={bind}" for bind in binds]
     enter = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--pipe", "--private-network"]
     enter += ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--settings=no", "--as-pid2"]
-    return runner.run(
-        [*enter, f"--directory={root}", *words, "--", *argv], timeout=300, env={"SYSTEMD_SECCOMP": "0"}
-    )
+    return runner.run([*enter, f"--directory={root}", *words, "--", *argv], timeout=300, env={"SYSTEMD_SECCOMP": "0"})

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import List, Set
 
 from interlock.lab import groups, network, state
 from interlock.lab.build import clear_work
@@ -19,7 +18,7 @@ from interlock.lab.hosts import Lab, remove
 from interlock.lab.state import HostRecord
 
 
-def clear(lab: Lab) -> List[str]:
+def clear(lab: Lab) -> list[str]:
     """Remove all leftovers of this lab; return what was removed, in words."""
     found = _half_made_hosts(lab)
     with locked(lab.cache, "state.lock"):
@@ -32,7 +31,7 @@ def clear(lab: Lab) -> List[str]:
     return found + _loop_devices(lab) + _half_built(lab)
 
 
-def _half_made_hosts(lab: Lab) -> List[str]:
+def _half_made_hosts(lab: Lab) -> list[str]:
     found = []
     for record in state.load_all(lab.cache):
         if record.maker is not None and not state.is_being_made(record, lab.proc):
@@ -41,7 +40,7 @@ def _half_made_hosts(lab: Lab) -> List[str]:
     return found
 
 
-def _dead_containers(lab: Lab, records: List[HostRecord]) -> List[str]:
+def _dead_containers(lab: Lab, records: list[HostRecord]) -> list[str]:
     found = []
     for record in records:
         if record.keeper is not None and not state.runs(record, lab.proc):
@@ -51,7 +50,7 @@ def _dead_containers(lab: Lab, records: List[HostRecord]) -> List[str]:
     return found
 
 
-def _strangers(lab: Lab, known: Set[str]) -> List[str]:
+def _strangers(lab: Lab, known: set[str]) -> list[str]:
     found = []
     for name in set(groups.host_groups(lab.cache)) - known:
         groups.end(lab.cache, name)
@@ -67,7 +66,7 @@ def _strangers(lab: Lab, known: Set[str]) -> List[str]:
     return found
 
 
-def _loop_devices(lab: Lab) -> List[str]:
+def _loop_devices(lab: Lab) -> list[str]:
     if lab.cache.is_mounted() or not lab.cache.image.exists():
         return []
     listed = lab.runner.run(["losetup", "--noheadings", "--output", "NAME", "-j", str(lab.cache.image)]).stdout
@@ -76,7 +75,7 @@ def _loop_devices(lab: Lab) -> List[str]:
     return [f"the loop device {device}" for device in listed.split()]
 
 
-def _half_built(lab: Lab) -> List[str]:
+def _half_built(lab: Lab) -> list[str]:
     cache = lab.cache
     half_made_image = cache.image.with_suffix(".new")
     with try_locked(cache, "build.lock") as held:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from typing import Iterable, List, Sequence
+from collections.abc import Iterable, Sequence
 
 from interlock.errors import InterlockError
 from interlock.lab.cache import Cache
@@ -35,7 +35,7 @@ def bridge_name(cache: Cache) -> str:
     return f"ilab-{tag(cache)}"
 
 
-def blocks(cache: Cache) -> List[ipaddress.IPv4Network]:
+def blocks(cache: Cache) -> list[ipaddress.IPv4Network]:
     """Return the blocks that this lab may take, the preferred one first."""
     every = [block for block in _RANGE.subnets(new_prefix=_BLOCK) if isinstance(block, ipaddress.IPv4Network)]
     first = int(tag(cache), 16) % len(every)
@@ -58,7 +58,7 @@ def ensure_bridge(cache: Cache, runner: Runner) -> ipaddress.IPv4Network:
     return network
 
 
-def _networks(row: object) -> List[ipaddress.IPv4Network]:
+def _networks(row: object) -> list[ipaddress.IPv4Network]:
     infos = row.get("addr_info", []) if isinstance(row, dict) else []
     return [
         ipaddress.IPv4Network(f"{info['local']}/{info['prefixlen']}", strict=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set
+from typing import Optional
 
 from interlock.lab.accounts import Accounts
 from interlock.lab.debs import Deb, canonical
@@ -25,8 +26,8 @@ DROPPED_PREFIXES = ("libapt-pkg",)
 
 # Mount points and what a running system makes for itself: nobody owns these.
 RUNTIME_TREES = (
-    "/proc", "/sys", "/dev", "/run", "/tmp/", "/var/tmp/", "/var/lib/rpm/", "/var/cache/ldconfig/", "/root/.ssh",
-    "/var/lib/systemd/", "/var/log/journal/", "/srv/",
+    "/proc", "/sys", "/dev", "/run", "/tmp/", "/var/tmp/", "/var/lib/rpm/", "/var/cache/ldconfig", "/root/.ssh",
+    "/var/lib/systemd/", "/var/log/journal", "/srv/",
 )  # fmt: skip
 
 # Files whose contents belong to the host: owned, never replaced, not verified.
@@ -34,15 +35,13 @@ GHOSTS: Mapping[str, str] = {
     "/etc/ld.so.cache": "libc-bin",
     "/etc/machine-id": "systemd",
     "/var/lib/dbus/machine-id": "dbus",
-    **{
-        path: SETUP
-        for path in (
+    **dict.fromkeys(
+        (
             "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/subuid", "/etc/subgid",
-            "/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-",
-            "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/etc/.pwd.lock", "/etc/.updated", "/var/.updated",
-            "/var/log/wtmp", "/var/log/btmp", "/var/log/lastlog", "/var/log/faillog",
-        )
-    },
+            "/etc/hostname", "/etc/hosts", "/var/log/wtmp", "/var/log/btmp", "/var/log/lastlog", "/var/log/faillog",
+        ),
+        SETUP,
+    ),
 }  # fmt: skip
 
 _COMPILED = re.compile(r"^(?P<folder>.*)/__pycache__/(?P<stem>[^/]+)\.cpython-\d+(?:\.opt-\d)?\.pyc$")
@@ -86,9 +85,9 @@ def walk(tree: Path) -> Iterator[str]:
         yield from (f"{here}/{name}" for name in sorted(files))
 
 
-def listed_owners(tree: Path, debs: Sequence[Deb]) -> Dict[str, List[str]]:
+def listed_owners(tree: Path, debs: Sequence[Deb]) -> dict[str, list[str]]:
     """Return, for every path that packages list, the packages (several for directories), links resolved."""
-    owners: Dict[str, List[str]] = {}
+    owners: dict[str, list[str]] = {}
     for deb in debs:
         for path in deb.files:
             names = owners.setdefault(canonical(tree, path), [])
@@ -97,12 +96,10 @@ def listed_owners(tree: Path, debs: Sequence[Deb]) -> Dict[str, List[str]]:
     return owners
 
 
-def assign(
-    paths: Iterable[str], owners: Mapping[str, Sequence[str]], extra: Mapping[str, str]
-) -> Dict[str, List[str]]:
+def assign(paths: Iterable[str], owners: Mapping[str, Sequence[str]], extra: Mapping[str, str]) -> dict[str, list[str]]:
     """Return the paths of every package: listed ones, compiled Python with its source, the rest in lab-setup."""
     base = {path for path, names in owners.items() if "base-files" in names}
-    result: Dict[str, List[str]] = {}
+    result: dict[str, list[str]] = {}
     for path in paths:
         if is_runtime(path):
             continue
@@ -112,7 +109,7 @@ def assign(
 
 
 def _owners_of(
-    path: str, owners: Mapping[str, Sequence[str]], extra: Mapping[str, str], base: Set[str]
+    path: str, owners: Mapping[str, Sequence[str]], extra: Mapping[str, str], base: set[str]
 ) -> Sequence[str]:
     special = extra.get(path) or GHOSTS.get(path)
     if special:
@@ -132,7 +129,7 @@ def _source_of(path: str) -> Optional[str]:
     return os.path.dirname(path) if path.endswith("/__pycache__") else None
 
 
-def describe(tree: Path, path: str, accounts: Accounts, configs: Set[str]) -> Entry:
+def describe(tree: Path, path: str, accounts: Accounts, configs: set[str]) -> Entry:
     """Return what rpm shall record about one path of ``tree``."""
     status = os.lstat(str(tree) + path)
     kind = _kind(status.st_mode)

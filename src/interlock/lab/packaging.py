@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Optional
 
 from interlock.lab import translate
 from interlock.lab.accounts import Accounts
@@ -22,7 +23,7 @@ from interlock.system.run import Runner
 _NEEDS_RELEASE = ("librpm", "rpm")
 
 _RESTART = "if [ -d /run/systemd/system ]; then {command} || :; fi"
-_FIXED_SCRIPTLETS: Mapping[str, Tuple[Scriptlet, ...]] = {
+_FIXED_SCRIPTLETS: Mapping[str, tuple[Scriptlet, ...]] = {
     # Once per transaction that brings or removes libraries, as Fedora's glibc does it.
     "libc-bin": (
         Scriptlet("transfiletriggerin -P 2000000 -- /usr/lib", "/sbin/ldconfig"),
@@ -55,15 +56,14 @@ class Tree:
     before: Optional[Before] = None
 
 
-def plan_specs(tree: Tree) -> List[Spec]:
+def plan_specs(tree: Tree) -> list[Spec]:
     """Return one spec for every package of the tree, and two for what no package owned."""
     universe = translate.Universe.of(tree.debs, tree.release.mark)
     contents = _contents(tree, universe)
     taken = translate.successors(tree.before.debs, universe) if tree.before else {}
     accounts = Accounts.read(tree.root)
     specs = [
-        _spec(deb, universe, contents.get(deb.name, ()), taken.get(deb.name, ()))
-        for deb in universe.debs.values()
+        _spec(deb, universe, contents.get(deb.name, ()), taken.get(deb.name, ())) for deb in universe.debs.values()
     ]
     evr = Evr(0, str(tree.release.number), tree.release.mark)
     specs += [
@@ -73,18 +73,17 @@ def plan_specs(tree: Tree) -> List[Spec]:
     return [_with_scriptlets(spec, accounts, tree.before) for spec in specs]
 
 
-def _contents(tree: Tree, universe: translate.Universe) -> Dict[str, Tuple[Entry, ...]]:
+def _contents(tree: Tree, universe: translate.Universe) -> dict[str, tuple[Entry, ...]]:
     accounts = Accounts.read(tree.root)
     configs = {canonical(tree.root, path) for deb in tree.debs for path in deb.configs}
     owners = listed_owners(tree.root, list(universe.debs.values()))
     paths = list(walk(tree.root))
-    extra = {path: RELEASE_PACKAGE for path in tree.released_paths}
+    extra = dict.fromkeys(tree.released_paths, RELEASE_PACKAGE)
     assigned = assign(paths, owners, extra)
     # What was only a setting of the host is one in the package too.
     configs |= {path for path in assigned.get(SETUP, ()) if path.startswith("/etc/")}
     return {
-        name: tuple(describe(tree.root, path, accounts, configs) for path in mine)
-        for name, mine in assigned.items()
+        name: tuple(describe(tree.root, path, accounts, configs) for path in mine) for name, mine in assigned.items()
     }
 
 
@@ -121,7 +120,7 @@ def _with_scriptlets(spec: Spec, accounts: Accounts, before: Optional[Before]) -
     return replace(spec, scriptlets=tuple(scriptlets))
 
 
-def _folders_that_become_links(entries: Iterable[Entry], before: Optional[Before]) -> List[str]:
+def _folders_that_become_links(entries: Iterable[Entry], before: Optional[Before]) -> list[str]:
     if before is None:
         return []
     links = [entry.path for entry in entries if entry.kind == "link"]
@@ -161,8 +160,8 @@ _MACROS: Mapping[str, str] = {
 
 
 def build_packages(
-    specs: Sequence[Spec], root: Path, target: Path, work: Path, runner: Runner, jobs: int = 2
-) -> List[Path]:
+    specs: Sequence[Spec], root: Path, target: Path, work: Path, runner: Runner, *, jobs: int = 2
+) -> list[Path]:
     """Build every spec from the files under ``root`` into ``target``, and return the packages."""
     shutil.rmtree(work, ignore_errors=True)
     for folder in (work, work / "BUILD", work / "SRPMS", work / "home", target):
@@ -175,8 +174,8 @@ def build_packages(
     return sorted(target.glob("*.rpm"))
 
 
-def _write_specs(specs: Sequence[Spec], work: Path) -> List[Path]:
-    paths: List[Path] = []
+def _write_specs(specs: Sequence[Spec], work: Path) -> list[Path]:
+    paths: list[Path] = []
     for spec in sorted(specs, key=lambda one: -len(one.entries)):
         paths.append(work / f"{spec.name}.spec")
         paths[-1].write_text(write_spec(spec))
@@ -190,6 +189,6 @@ def _build_share(specs: Sequence[Path], root: Path, target: Path, work: Path, ru
     runner.run(argv, timeout=1200, env={"HOME": str(work / "home")})
 
 
-def owned(specs: Iterable[Spec]) -> Set[str]:
+def owned(specs: Iterable[Spec]) -> set[str]:
     """Return every path that some package owns."""
     return {entry.path for spec in specs for entry in spec.entries}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import List, Mapping, Sequence
 
 from interlock.lab.cache import Cache, check_space
 from interlock.lab.errors import KernelFeaturesMissing, NotRoot, ProgramsMissing
@@ -24,6 +24,7 @@ PROGRAMS: Mapping[str, str] = {
     "mkfs.btrfs": "btrfs-progs",
     "btrfs": "btrfs-progs",
     "gpg": "gnupg",
+    "gpgconf": "gnupg",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "ip": "iproute2",
@@ -76,7 +77,7 @@ def check_kernel(runner: Runner) -> None:
         raise KernelFeaturesMissing(features=", ".join(missing), modules=" ".join(missing))
 
 
-def missing_filesystems(text: str) -> List[str]:
+def missing_filesystems(text: str) -> list[str]:
     """Return the file systems that hosts need and ``/proc/filesystems`` does not list."""
     known = {words[-1] for words in map(str.split, text.splitlines()) if words}
     return [name for name in ("btrfs", "cgroup2") if name not in known]

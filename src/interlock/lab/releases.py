@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Optional
 
 from interlock.lab.errors import UnknownRelease
 
@@ -28,7 +28,7 @@ class Release:
         return f"lab{self.number}"
 
 
-RELEASES: Tuple[Release, ...] = (
+RELEASES: tuple[Release, ...] = (
     Release("classic", 1, "bullseye", "Lab classic (Debian 11, rpm 4.16, Berkeley DB)", "bdb"),
     Release("current", 2, "bookworm", "Lab current (Debian 12, rpm 4.18, SQLite)", "sqlite"),
     Release("next", 3, "trixie", "Lab next (Debian 13, rpm 4.20, SQLite)", "sqlite"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import List
 
 from interlock.lab.releases import Release
 from interlock.lab.signing import SigningKey
@@ -41,7 +40,7 @@ def macros(release: Release) -> str:
     return f"# The package database of {release.title}\n%_dbpath /var/lib/rpm\n{backend}"
 
 
-def write_settings(root: Path, release: Release, key: SigningKey) -> List[str]:
+def write_settings(root: Path, release: Release, key: SigningKey) -> list[str]:
     """Write the lab's settings into the tree at ``root``; return the paths that the release package shall own."""
     _write(root, MACROS_PATH, macros(release))
     _write(root, RELEASE_PATH, f"{release.title}\n")
@@ -60,7 +59,7 @@ def write_settings(root: Path, release: Release, key: SigningKey) -> List[str]:
     return [MACROS_PATH, RELEASE_PATH, DEVICES_PATH, DEVICES_LINK, KEY_PATH, *_parents(KEY_PATH, 2)]
 
 
-def _parents(path: str, count: int) -> List[str]:
+def _parents(path: str, count: int) -> list[str]:
     return [str(parent) for parent in list(Path(path).parents)[:count]]
 
 

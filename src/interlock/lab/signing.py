@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Sequence
 
 from interlock.system.run import Runner
 
@@ -35,9 +35,7 @@ def ensure_key(folder: Path, runner: Runner, identity: str = IDENTITY) -> Signin
     shutil.rmtree(key.home, ignore_errors=True)
     key.home.mkdir(mode=0o700)
     gpg = ["gpg", "--homedir", str(key.home), "--batch", "--yes"]
-    runner.run(
-        [*gpg, "--passphrase", "", "--quick-generate-key", identity, "rsa3072", "sign", "never"], timeout=120
-    )
+    runner.run([*gpg, "--passphrase", "", "--quick-generate-key", identity, "rsa3072", "sign", "never"], timeout=120)
     exported = key.public.with_suffix(".new")
     runner.run([*gpg, "--armor", "--output", str(exported), "--export"])
     os.rename(exported, key.public)
@@ -47,15 +45,23 @@ def ensure_key(folder: Path, runner: Runner, identity: str = IDENTITY) -> Signin
 def sign(packages: Sequence[Path], key: SigningKey, runner: Runner, jobs: int = 2) -> None:
     """Sign packages in place."""
     shares = [list(packages[start::jobs]) for start in range(jobs)]
-    with ThreadPoolExecutor(jobs) as pool:
-        for done in [pool.submit(_sign_share, share, key, runner) for share in shares if share]:
-            done.result()
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            for done in [pool.submit(_sign_share, share, key, runner) for share in shares if share]:
+                done.result()
+    finally:
+        _end_agent(key, runner)
 
 
-def _sign_share(packages: List[Path], key: SigningKey, runner: Runner) -> None:
+def _sign_share(packages: list[Path], key: SigningKey, runner: Runner) -> None:
     with tempfile.TemporaryDirectory(prefix="lab-sign-") as home:
         program = shutil.which("gpg") or "gpg"
         macros = {"__gpg": program, "_gpg_name": IDENTITY, "_gpg_path": str(key.home), "_gpg_digest_algo": "sha256"}
         words = [word for name, value in macros.items() for word in ("--define", f"{name} {value}")]
         argv = ["rpmsign", "--addsign", *words, *map(str, packages)]
         runner.run(argv, timeout=600, env={"HOME": home, "GNUPGHOME": str(key.home)})
+
+
+def _end_agent(key: SigningKey, runner: Runner) -> None:
+    # gpg leaves an agent behind that would wait for ever.
+    runner.run(["gpgconf", "--homedir", str(key.home), "--kill", "gpg-agent"], check=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Iterable, List, Sequence, Tuple
 
 from interlock.lab.ownership import Entry
 from interlock.package import Evr, Relation
@@ -27,12 +27,12 @@ class Spec:
     evr: Evr
     arch: str
     summary: str
-    requires: Tuple[Relation, ...] = ()
-    provides: Tuple[Relation, ...] = ()
-    conflicts: Tuple[Relation, ...] = ()
-    obsoletes: Tuple[Relation, ...] = ()
-    entries: Tuple[Entry, ...] = ()
-    scriptlets: Tuple[Scriptlet, ...] = ()
+    requires: tuple[Relation, ...] = ()
+    provides: tuple[Relation, ...] = ()
+    conflicts: tuple[Relation, ...] = ()
+    obsoletes: tuple[Relation, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    scriptlets: tuple[Scriptlet, ...] = ()
 
 
 def rpm_arch(debian: str) -> str:
@@ -45,7 +45,7 @@ def write_spec(spec: Spec) -> str:
     return "\n".join([*_preamble(spec), "", *_scriptlets(spec.scriptlets), *_files(spec.entries)]) + "\n"
 
 
-def _preamble(spec: Spec) -> List[str]:
+def _preamble(spec: Spec) -> list[str]:
     lines = [f"Name: {spec.name}"]
     lines += [f"Epoch: {spec.evr.epoch}"] if spec.evr.epoch else []
     lines += [
@@ -66,11 +66,11 @@ def _requires_tag(relation: Relation) -> str:
     return "Requires(pre)" if relation.pre else "Requires"
 
 
-def _scriptlets(scriptlets: Iterable[Scriptlet]) -> List[str]:
+def _scriptlets(scriptlets: Iterable[Scriptlet]) -> list[str]:
     return [line for one in scriptlets for line in (f"%{one.section}", escape(one.body.rstrip()), "")]
 
 
-def _files(entries: Sequence[Entry]) -> List[str]:
+def _files(entries: Sequence[Entry]) -> list[str]:
     return ["%files", *(file_line(entry) for entry in entries)]
 
 

@@ -6,8 +6,9 @@ import os
 import shlex
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable, List, Sequence
+from typing import Callable
 
 from interlock.errors import InterlockError
 from interlock.lab.cache import Cache
@@ -48,7 +49,7 @@ def known_hosts(cache: Cache, name: str) -> Path:
     return cache.state / f"{name}.known_hosts"
 
 
-def ssh_words(cache: Cache, record: HostRecord, terminal: bool = False) -> List[str]:
+def ssh_words(cache: Cache, record: HostRecord, terminal: bool = False) -> list[str]:
     """Return the words that begin an ssh command to a host."""
     options = {
         "BatchMode": "yes",
@@ -64,7 +65,7 @@ def ssh_words(cache: Cache, record: HostRecord, terminal: bool = False) -> List[
 
 
 def run_on(
-    cache: Cache, record: HostRecord, argv: Sequence[str], runner: Runner, timeout: float = 60.0, check: bool = True
+    cache: Cache, record: HostRecord, argv: Sequence[str], runner: Runner, *, timeout: float = 60.0, check: bool = True
 ) -> Completed:
     """Run a command on a host and return its output."""
     words = [*ssh_words(cache, record), "--", shlex.join(argv)]

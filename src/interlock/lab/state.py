@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Optional
 
 from interlock.lab.cache import Cache
 from interlock.lab.errors import BadHostName, UnknownHost
@@ -24,7 +25,7 @@ class HostRecord:
     release: str
     address: str
     created: str
-    agents: Tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
     maker: Optional[ProcessId] = None
     keeper: Optional[ProcessId] = None
 
@@ -40,7 +41,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def record_to_json(record: HostRecord) -> Dict[str, Any]:
+def record_to_json(record: HostRecord) -> dict[str, Any]:
     """Return a JSON object of a record."""
     return asdict(record)
 
@@ -48,9 +49,7 @@ def record_to_json(record: HostRecord) -> Dict[str, Any]:
 def record_from_json(row: Mapping[str, Any]) -> HostRecord:
     """Read what ``record_to_json`` wrote."""
     processes = {key: ProcessId(**row[key]) if row[key] else None for key in ("maker", "keeper")}
-    return HostRecord(
-        row["name"], row["release"], row["address"], row["created"], tuple(row["agents"]), **processes
-    )
+    return HostRecord(row["name"], row["release"], row["address"], row["created"], tuple(row["agents"]), **processes)
 
 
 def _path(cache: Cache, name: str) -> Path:
@@ -67,7 +66,7 @@ def forget(cache: Cache, name: str) -> None:
     _path(cache, name).unlink(missing_ok=True)
 
 
-def load_all(cache: Cache) -> List[HostRecord]:
+def load_all(cache: Cache) -> list[HostRecord]:
     """Return all hosts, in order of their names."""
     found = []
     for path in sorted(cache.state.glob("*.json")):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import List
 
 from interlock.lab.debs import canonical, read_debs
 from interlock.lab.ownership import dropped
@@ -40,7 +39,7 @@ def _remove_dropped_packages(root: Path) -> None:
     debs = read_debs(root)
     kept = {canonical(root, path) for deb in debs if not dropped(deb.name) for path in deb.files}
     gone = {canonical(root, path) for deb in debs if dropped(deb.name) for path in deb.files} - kept
-    folders: List[Path] = []
+    folders: list[Path] = []
     for path in sorted(gone, reverse=True):
         outside = Path(f"{root}{path}")
         if outside.is_dir() and not outside.is_symlink():

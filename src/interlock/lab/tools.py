@@ -9,7 +9,7 @@ import hashlib
 import re
 import shutil
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Optional
 
 from interlock.lab.bulletins import LabBulletin
 from interlock.lab.cache import Cache, Progress
@@ -29,13 +29,12 @@ _SEVERITIES = ("Moderate", "Important", "Critical", "Low")
 _KINDS = ("bugfix", "security", "security", "enhancement")
 
 
-
 def depot_name(release: Release, version: int) -> str:
     """Return the name of the depot that has one version of the tools."""
     return f"{release.name}-updates-{version}"
 
 
-def parse_depot_name(name: str) -> Optional[Tuple[Release, int]]:
+def parse_depot_name(name: str) -> Optional[tuple[Release, int]]:
     """Return release and version of an update depot's name, or None of another's."""
     match = _NAME.match(name)
     return (find_release(match["release"]), int(match["version"])) if match else None
@@ -68,7 +67,7 @@ def _tool(number: int) -> str:
     return f"lab-tool-{number:02d}"
 
 
-def _scriptlets(number: int) -> Tuple[Scriptlet, ...]:
+def _scriptlets(number: int) -> tuple[Scriptlet, ...]:
     itself, other = _tool(number), _tool(number % COUNT + 1)
     return (
         Scriptlet("pre", f"rpm -q {itself} >/dev/null || :"),
@@ -78,7 +77,7 @@ def _scriptlets(number: int) -> Tuple[Scriptlet, ...]:
     )
 
 
-def tool_files(number: int, version: int) -> List[Tuple[str, str]]:
+def tool_files(number: int, version: int) -> list[tuple[str, str]]:
     """Return the paths of one tool with their contents; every version changes all but one."""
     name = _tool(number)
     files = [
@@ -95,7 +94,7 @@ def _data(name: str, version: int, part: int) -> str:
 
 
 def ensure_updates(
-    cache: Cache, release: Release, version: int, key: SigningKey, runner: Runner, progress: Progress
+    cache: Cache, release: Release, version: int, key: SigningKey, *, runner: Runner, progress: Progress
 ) -> Path:
     """Return the depot with ``version`` of the tools for ``release``, making it where it is not there yet."""
     name = depot_name(release, version)
@@ -126,7 +125,7 @@ def _write_files(root: Path, version: int) -> None:
             target.write_text(text)
 
 
-def update_bulletin(release: Release, version: int, packages: Tuple[Tuple[Nevra, str], ...]) -> LabBulletin:
+def update_bulletin(release: Release, version: int, packages: tuple[tuple[Nevra, str], ...]) -> LabBulletin:
     """Return the bulletin of one version of the tools."""
     return LabBulletin(
         id=f"LAB-2026-{version:04d}",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Optional
 
 from interlock.lab.debs import Alternatives, Deb, DebRelation
 from interlock.lab.ownership import dropped
@@ -18,7 +19,7 @@ from interlock.package import Evr, Relation
 _SENSES = {"": "", "<<": "<", "<=": "<=", "=": "=", ">=": ">=", ">>": ">="}
 
 # Paths that scriptlets and scripts name, but that lie under /usr in the packages' own lists.
-PATH_PROVIDES: Mapping[str, Tuple[str, ...]] = {
+PATH_PROVIDES: Mapping[str, tuple[str, ...]] = {
     "dash": ("/bin/sh",),
     "bash": ("/bin/bash",),
     "libc-bin": ("/sbin/ldconfig",),
@@ -30,14 +31,14 @@ class Universe:
     """All packages of one tree that will be RPMs, and the virtual names that they provide."""
 
     debs: Mapping[str, Deb]
-    virtual: Mapping[str, Tuple[str, ...]]
+    virtual: Mapping[str, tuple[str, ...]]
     mark: str
 
     @classmethod
     def of(cls, debs: Iterable[Deb], mark: str) -> Universe:
         """Leave out what has no place on an RPM host, and collect the rest."""
         kept = {deb.name: deb for deb in debs if not dropped(deb.name)}
-        virtual: Dict[str, Tuple[str, ...]] = {}
+        virtual: dict[str, tuple[str, ...]] = {}
         for deb in kept.values():
             for one in deb.provides:
                 virtual[one.name] = (*virtual.get(one.name, ()), deb.name)
@@ -68,7 +69,7 @@ def _given_release(evr: Evr, mark: str) -> str:
     return "" if evr.release == mark else evr.release
 
 
-def requirements(deb: Deb, universe: Universe) -> Tuple[Relation, ...]:
+def requirements(deb: Deb, universe: Universe) -> tuple[Relation, ...]:
     """Return what ``deb`` requires of the others."""
     chosen = (_choose(element, universe) for element in deb.depends)
     found = [_bound(one, universe.mark) for one in chosen if one is not None and one.name != deb.name]
@@ -83,14 +84,14 @@ def _choose(element: Alternatives, universe: Universe) -> Optional[DebRelation]:
     return None
 
 
-def provisions(deb: Deb, universe: Universe) -> Tuple[Relation, ...]:
+def provisions(deb: Deb, universe: Universe) -> tuple[Relation, ...]:
     """Return the virtual names and paths that ``deb`` provides."""
     paths = [Relation(path) for path in PATH_PROVIDES.get(deb.name, ())]
     names = [_bound(one, universe.mark) for one in deb.provides if one.name != deb.name]
     return tuple(dict.fromkeys([*names, *paths]))
 
 
-def conflicts(deb: Deb, universe: Universe) -> Tuple[Relation, ...]:
+def conflicts(deb: Deb, universe: Universe) -> tuple[Relation, ...]:
     """Return the versioned conflicts of ``deb``.
 
     A name that is also provided is left out: rpm lets a bound match every provision without a version.
@@ -99,9 +100,9 @@ def conflicts(deb: Deb, universe: Universe) -> Tuple[Relation, ...]:
     return tuple(dict.fromkeys(_bound(one, universe.mark) for one in wanted if one.name != deb.name))
 
 
-def successors(old: Iterable[Deb], new: Universe) -> Dict[str, List[Deb]]:
+def successors(old: Iterable[Deb], new: Universe) -> dict[str, list[Deb]]:
     """Return, for packages of ``new``, the vanished packages of the release before that each takes over."""
-    result: Dict[str, List[Deb]] = {}
+    result: dict[str, list[Deb]] = {}
     for deb in old:
         if deb.name not in new.debs and not dropped(deb.name):
             result.setdefault(_successor(deb, new), []).append(deb)
@@ -122,7 +123,7 @@ def _most_alike(name: str, names: Sequence[str]) -> str:
     return max(sorted(names), key=lambda other: difflib.SequenceMatcher(None, name, other).ratio())
 
 
-def obsoletes(vanished: Iterable[Deb], mark: str) -> Tuple[Relation, ...]:
+def obsoletes(vanished: Iterable[Deb], mark: str) -> tuple[Relation, ...]:
     """Return what makes an upgrade remove packages that have no successor of their name."""
     return tuple(
         Relation(deb.name, "<", Evr(evr.epoch, evr.version, mark))

@@ -1,11 +1,11 @@
-"""Fetches the trees that the lab's releases are made from, with debootstrap, from the archive that apt is set up for."""
+"""Fetches the trees that the lab's releases are made from: debootstrap, from the archive that apt is set up for."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Mapping
 
 from interlock.lab.cache import Cache, Progress, delete_subvolume, make_subvolume
 from interlock.lab.errors import NoMirror
@@ -68,7 +68,9 @@ def ensure_tree(cache: Cache, release: Release, mirror: str, runner: Runner, pro
 def _debootstrap(target: Path, release: Release, mirror: str, runner: Runner) -> None:
     packages = ",".join(PACKAGES)
     _spare_syncs(target)
-    argv = ["debootstrap", "--merged-usr", "--variant=minbase", f"--include={packages}"]
+    # Namespaces of its own: when it is killed, its children and its mounts go with it.
+    argv = ["unshare", "--mount", "--propagation", "slave", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
+    argv += ["debootstrap", "--merged-usr", "--variant=minbase", f"--include={packages}"]
     environment = {"DEBIAN_FRONTEND": "noninteractive"}
     runner.run([*argv, release.suite, str(target), mirror], timeout=1800, env=environment)
     for folder in _LISTS:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Optional
 
 from interlock.lab import agents, depots, hosts, leftovers, preflight, ssh, state
 from interlock.lab.build import ensure_images
@@ -21,14 +22,14 @@ from interlock.system.run import Completed
 _RANGE = re.compile(r"^(?P<stem>[a-z]+-updates-)(?P<first>[1-9]\d*)\.\.(?P<last>[1-9]\d*)$")
 
 
-def build(lab: Lab, names: Sequence[str]) -> List[str]:
+def build(lab: Lab, names: Sequence[str]) -> list[str]:
     """Build the images of releases (all of them if none is named) and return those that were missing."""
     releases = [find_release(name) for name in names] or list(RELEASES)
     _begin(lab)
     return ensure_images(lab.cache, releases, lab.runner, lab.environment, lab.progress)
 
 
-def up(lab: Lab, name: str, release: str, count: Optional[int], chosen: Sequence[str]) -> List[HostRecord]:
+def up(lab: Lab, name: str, release: str, count: Optional[int], chosen: Sequence[str]) -> list[HostRecord]:
     """Boot hosts, building their image first where it is missing; all answer ssh when this returns."""
     wanted = find_release(release)
     names = [name] if count is None else [f"{name}-{number}" for number in range(1, count + 1)]
@@ -47,7 +48,7 @@ def _begin(lab: Lab) -> None:
     clear_leftovers(lab)
 
 
-def clear_leftovers(lab: Lab) -> List[str]:
+def clear_leftovers(lab: Lab) -> list[str]:
     """Remove what a killed lab left, and say so."""
     found = leftovers.clear(lab)
     for one in found:
@@ -66,7 +67,7 @@ def resume(lab: Lab) -> bool:
     return True
 
 
-def list_hosts(lab: Lab) -> List[Dict[str, object]]:
+def list_hosts(lab: Lab) -> list[dict[str, object]]:
     """Return all hosts."""
     return [lab.describe(record) for record in state.load_all(lab.cache)] if resume(lab) else []
 
@@ -92,7 +93,7 @@ def root_path(lab: Lab, name: str) -> Path:
     return lab.root_of(state.load(lab.cache, name).name)
 
 
-def depot_paths(lab: Lab, name: str) -> List[Path]:
+def depot_paths(lab: Lab, name: str) -> list[Path]:
     """Return the directories of a depot, or of a range of update depots, made where they are missing."""
     match = _RANGE.match(name)
     if match is None:
@@ -101,7 +102,7 @@ def depot_paths(lab: Lab, name: str) -> List[Path]:
     return [_depot_path(lab, f"{match['stem']}{version}") for version in versions]
 
 
-def depot_names(lab: Lab) -> List[str]:
+def depot_names(lab: Lab) -> list[str]:
     """Return the depots that are made."""
     return depots.names(lab.cache.depots) if resume(lab) else []
 
@@ -118,7 +119,7 @@ def _depot_path(lab: Lab, name: str) -> Path:
         return lab.cache.depots / name
     with locked(lab.cache, "build.lock", lab.progress):
         key = ensure_key(lab.cache.keys, lab.runner)
-        return ensure_updates(lab.cache, *update, key, lab.runner, lab.progress)
+        return ensure_updates(lab.cache, *update, key, runner=lab.runner, progress=lab.progress)
 
 
 def switch_agent(lab: Lab, name: str, agent: str, on: bool) -> HostRecord:
@@ -126,7 +127,7 @@ def switch_agent(lab: Lab, name: str, agent: str, on: bool) -> HostRecord:
     agents.find_agent(agent)
     resume(lab)
     record = hosts.running(lab, name)
-    return agents.switch(lab.cache, record, lab.root_of(name), agent, on, lab.runner)
+    return agents.switch(lab.cache, record, lab.root_of(name), name=agent, on=on, runner=lab.runner)
 
 
 def boot(lab: Lab, name: str) -> HostRecord:
@@ -141,7 +142,7 @@ def power_cut(lab: Lab, name: str) -> HostRecord:
     return hosts.power_cut(lab, name)
 
 
-def down(lab: Lab, names: Sequence[str], everything: bool) -> List[str]:
+def down(lab: Lab, names: Sequence[str], everything: bool) -> list[str]:
     """Remove hosts; with the last of them the network and the mount go too."""
     if not resume(lab):
         return hosts.down(lab, names)

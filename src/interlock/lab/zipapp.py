@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import List, Mapping, Optional
+from typing import Optional
 
 from interlock.lab.cache import Progress
 
 TARGET = "usr/local/bin/interlock"
 
 
-def candidates(environment: Mapping[str, str]) -> List[Path]:
+def candidates(environment: Mapping[str, str]) -> list[Path]:
     """Return where the zipapp may be, the first that is there counts."""
     named = environment.get("INTERLOCK_ZIPAPP")
     if named:

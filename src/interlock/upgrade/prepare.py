@@ -18,6 +18,9 @@ from interlock.upgrade.plan import Plan, make_plan
 from interlock.upgrade.stage import Staged, StageProgress, stage
 
 
+MOST_REASONS = 8
+
+
 @dataclass(frozen=True)
 class Picture:
     """What a request meets: the host's database and packages, the depot, and the plan between them."""
@@ -52,7 +55,9 @@ def take_picture(host: Host, location: str, bulletins: Sequence[str]) -> Picture
 def refuse_problems(plan: Plan) -> None:
     """Raise Refused where the plan cannot be carried out."""
     if plan.problems:
-        raise Refused(reasons="; ".join(str(problem.text) for problem in plan.problems))
+        shown = [problem.text for problem in plan.problems[:MOST_REASONS]]
+        rest = len(plan.problems) - len(shown)
+        raise Refused(reasons="; ".join(shown) + (f"; and {rest} more" if rest else ""))
 
 
 def fetch(host: Host, picture: Picture, request: Request, tell: Callable[[StageProgress], None]) -> Staged:

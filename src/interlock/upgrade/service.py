@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
 from interlock import __version__
-from interlock.errors import ExitStatus, InterlockError, RolledBack
+from interlock.errors import ExitStatus, Held, InterlockError, RolledBack
 from interlock.events import EventWriter, read_events
 from interlock.host.context import Host
 from interlock.system import trace as tracing
@@ -97,6 +97,7 @@ def serve(host: Host, operation: Operation) -> ExitStatus:
         status = exit_status_of(error, engine.state)
         events.emit(
             "operation.ended", state=engine.state.name, exit_status=int(status), message=_message(error, engine),
+            hint=_hint(error, engine),
             error=error.code if isinstance(error, InterlockError) else None,
         )  # fmt: skip
     journal.close()
@@ -122,6 +123,12 @@ def _message(error: Optional[BaseException], engine: Engine) -> str:
             f"The host is on hold; what was written is kept in {engine.state.kept}"
         )
     return str(error)
+
+
+def _hint(error: Optional[BaseException], engine: Engine) -> str:
+    if isinstance(engine.state, states.OnHold):
+        return Held.hint
+    return error.advice if isinstance(error, InterlockError) else ""
 
 
 class EngineVanished(InterlockError):

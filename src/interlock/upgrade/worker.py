@@ -157,7 +157,8 @@ class Worker:
         self.rpm.addMacro("_pkgverify_level", "none")
         if hasattr(self.transaction, "setVfyLevel"):
             self.transaction.setVfyLevel(0)
-        self.transaction.scriptFd = self.output
+        # scriptFd stays unset: scriptlets then write to our stdout, which is the log (with it, rpm drops what they
+        # print unless it is verbose).
         self.trace.point("apply.begin")
         self._tell("transaction", elements=sum(1 for _ in self.transaction))
         answer = self.transaction.run(self._callback, None)

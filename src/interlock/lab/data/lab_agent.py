@@ -10,6 +10,8 @@ stop it: a killed child that does not end is left to be reaped later; a reader's
 is recorded as hung and left alone.
 """
 
+from __future__ import annotations
+
 import errno
 import json
 import os
@@ -18,6 +20,7 @@ import select
 import signal
 import sys
 import time
+from typing import Optional, Union
 
 QUERY = ("/usr/bin/rpm", "-qa")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
@@ -27,7 +30,7 @@ REAP_WITHIN = 0.2
 HEADER = "monotonic\twall\tseconds\tstatus\tlines\tstderr\n"
 
 
-def spawn(output, complaint):
+def spawn(output: Optional[int], complaint: Optional[int]) -> int:
     """Start one query in a process of its own and return its pid."""
     null = os.open("/dev/null", os.O_RDWR)
     moves = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null if output is None else output, 1)]
@@ -38,7 +41,7 @@ def spawn(output, complaint):
         os.close(null)
 
 
-def reap(pid, seconds):
+def reap(pid: int, seconds: float) -> Optional[int]:
     """Return the wait status of a child that ends within some seconds, else None."""
     limit = time.monotonic() + seconds
     while True:
@@ -54,12 +57,19 @@ def reap(pid, seconds):
 class Killer:
     """insight and storm: queries that are killed at random moments."""
 
-    def __init__(self, record):
-        self.counts = {"runs": 0, "kills": 0, "finished": 0, "failed": 0, "stuck": 0, "since": time.time()}
+    def __init__(self, record: str) -> None:
+        self.counts: dict[str, float] = {
+            "runs": 0,
+            "kills": 0,
+            "finished": 0,
+            "failed": 0,
+            "stuck": 0,
+            "since": time.time(),
+        }
         self.file = os.open(record + ".json", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self.stuck = []
+        self.stuck: list[int] = []
 
-    def once(self):
+    def once(self) -> None:
         """Run one query, kill it after 1 to 20 ms if it still runs, and count."""
         self.reap_stuck()
         try:
@@ -80,12 +90,12 @@ class Killer:
             self.counts["finished" if status == 0 else "failed"] += 1
         self.write()
 
-    def reap_stuck(self):
+    def reap_stuck(self) -> None:
         """Reap what was killed before and has ended since."""
         self.stuck = [pid for pid in self.stuck if reap(pid, 0.0) is None]
         self.counts["stuck"] = len(self.stuck)
 
-    def write(self):
+    def write(self) -> None:
         """Write the counts over what was there; the text never gets shorter than its padding."""
         os.pwrite(self.file, (json.dumps(self.counts).ljust(200) + "\n").encode(), 0)
 
@@ -93,25 +103,25 @@ class Killer:
 class Reader:
     """reader: queries that are never killed."""
 
-    def __init__(self, record):
+    def __init__(self, record: str) -> None:
         self.file = os.open(record + ".tsv", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         if os.fstat(self.file).st_size == 0:
             os.write(self.file, HEADER.encode())
-        self.left = []
+        self.left: list[int] = []
 
-    def once(self):
+    def once(self) -> None:
         """Run one query to its end, or until it counts as hung, and record it."""
         self.left = [pid for pid in self.left if reap(pid, 0.0) is None]
         wall, begun = time.time(), time.monotonic()
         try:
             status, lines, said = self.query(begun + HUNG_AFTER)
         except OSError as error:
-            status, lines, said = "not started", 0, errno.errorcode.get(error.errno, "?")
+            status, lines, said = "not started", 0, errno.errorcode.get(error.errno or 0, "?")
         row = (f"{begun:.6f}", f"{wall:.6f}", f"{time.monotonic() - begun:.6f}", status, str(lines), said)
         os.write(self.file, ("\t".join(row) + "\n").encode())
         time.sleep(PAUSE)
 
-    def query(self, limit):
+    def query(self, limit: float) -> tuple[str, int, str]:
         """Return status, number of lines and the first complaint of one query."""
         out, out_end = os.pipe()
         err, err_end = os.pipe()
@@ -133,9 +143,9 @@ class Reader:
             return "hung", lines, said
         return str(-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)), lines, said
 
-    def read(self, ends, limit):
+    def read(self, ends: tuple[int, int], limit: float) -> dict[int, bytes]:
         """Read pipes to their ends, or until the limit."""
-        texts = {end: b"" for end in ends}
+        texts = dict.fromkeys(ends, b"")
         poll = select.poll()
         for end in ends:
             poll.register(end, select.POLLIN | select.POLLHUP)
@@ -153,11 +163,11 @@ class Reader:
         return texts
 
 
-def main(mode, record):
+def main(mode: str, record: str) -> None:
     """Run until somebody ends us."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     os.makedirs(os.path.dirname(record), exist_ok=True)
-    agent = Reader(record) if mode == "reader" else Killer(record)
+    agent: Union[Reader, Killer] = Reader(record) if mode == "reader" else Killer(record)
     while True:
         begun = time.monotonic()
         agent.once()
