@@ -70,6 +70,9 @@ class Host:
                 return hashlib.sha256(path.read_bytes()).hexdigest()
         raise AssertionError("no package database")
 
+    def json_file(self, path: str) -> Any:
+        return json.loads((self.root / path).read_text())
+
     def journal(self) -> list[dict[str, Any]]:
         """Return the records of the last operation."""
         folders = sorted((self.root / "var/lib/interlock/operations").iterdir())

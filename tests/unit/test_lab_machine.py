@@ -76,7 +76,7 @@ def test_missing_kernel_features_are_named() -> None:
 
 def test_too_little_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("interlock.lab.cache.free_bytes", lambda path: 1 << 30)
-    with pytest.raises(TooLittleSpace, match="1.0 GiB are free"):
+    with pytest.raises(TooLittleSpace, match=r"and 1\.0 GiB are free"):
         check_space(Cache(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
 

@@ -111,7 +111,6 @@ def test_signed_packages_are_staged(tmp_path: Path) -> None:
     assert stat.S_IMODE(os.stat(found.directory).st_mode) == 0o700
     assert sorted(os.listdir(found.directory)) == sorted(os.path.basename(path) for path in found.files.values())
     assert Staged.from_json(json.loads(json.dumps(found.to_json()))) == found
-    assert [one.step for one in seen if one.number == one.total][-1] == "fetch"
     fetched = [one for one in seen if one.step == "fetch"]
     assert (fetched[-1].bytes_done, fetched[-1].number) == (fetched[-1].bytes_total, 3)
     assert (seen[-1].step, seen[-1].bytes_done) == ("check", seen[-1].bytes_total)
@@ -152,9 +151,7 @@ def test_unsigned_packages_are_refused_and_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_is_refused_and_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        UnknownKey, match=r"tool-2-1\.noarch of the depot .* is signed with the key [0-9a-f]{8,}"
-    ) as caught:
+    with pytest.raises(UnknownKey, match=r"the key [0-9a-f]{8,}, which signed .*tool-2-1\.noarch of") as caught:
         staged(signed(), tmp_path, db=keys().empty)
     assert caught.value.exit_status is ExitStatus.REFUSED
     with pytest.raises(UnknownKey):

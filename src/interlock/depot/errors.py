@@ -71,7 +71,7 @@ class UnsignedPackage(Refused):
 
 
 class UnknownKey(Refused):
-    """Refused: {package} of the depot {depot} is signed with the key {key}, which this host does not know."""
+    """Refused: the key {key}, which signed {package} of the depot {depot}, is not known to this host."""
 
     hint = "Nothing was changed. If you trust that key, import it: rpmkeys --import FILE."
 

@@ -13,10 +13,11 @@ Layout of the cache directory (``INTERLOCK_CACHE``)::
     keys/                signing key, ssh key
     state/NAME.json      the hosts; written under state.lock
     logs/                consoles of hosts, output of builds
-    build.lock state.lock
+    build.lock state.lock use.lock
 
 Rules: work/ is only used under build.lock; state/ is only changed under state.lock; a stamp without its subvolume,
-or a subvolume without its stamp, counts as not made. Both locks are flock(2) locks, so a killed command leaves none.
+or a subvolume without its stamp, counts as not made; use.lock is shared by all commands that make something, and
+taken exclusively to unmount. All are flock(2) locks, so a killed command leaves none.
 """
 
 from __future__ import annotations
@@ -185,8 +186,18 @@ def _make_image_file(cache: Cache, runner: Runner) -> None:
 
 def close_cache(cache: Cache, runner: Runner) -> None:
     """Unmount the image file if nobody uses it."""
-    if cache.is_mounted():
-        runner.run(["umount", str(cache.mount)], check=False)
+    with try_locked(cache, "use.lock") as held:
+        if held and cache.is_mounted():
+            runner.run(["umount", str(cache.mount)], check=False)
+
+
+@contextmanager
+def in_use(cache: Cache) -> Iterator[None]:
+    """Keep others from unmounting the image file."""
+    cache.home.mkdir(parents=True, exist_ok=True)
+    with open(cache.home / "use.lock", "a+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_SH)
+        yield
 
 
 @contextmanager

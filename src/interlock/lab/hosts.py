@@ -143,7 +143,8 @@ def keeper_words(lab: Lab, record: HostRecord) -> list[str]:
     """Return the command that keeps a host up: the keeper, its control group, and the container."""
     group = f"{groups.folder_name(lab.cache)}/{record.name}"
     return [
-        "unshare", "--mount", "--propagation", "slave", "sh", "-c", _KEEPER, "interlock-lab", group,
+        "unshare", "--mount", "--propagation", "slave", "sh", "-c", _KEEPER, "interlock-lab",
+        str(lab.cache.mount), group,
         "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--settings=no",
         f"--directory={lab.root_of(record.name)}", f"--machine={machine_name(lab, record.name)}",
         f"--hostname={record.name}", f"--network-bridge={network.bridge_name(lab.cache)}",
@@ -221,6 +222,8 @@ def remove(lab: Lab, record: HostRecord) -> None:
     """End a host and remove all of it."""
     groups.end(lab.cache, record.name)
     root = lab.root_of(record.name)
+    if root.exists():
+        _detach_loops(lab, root)
     delete_subvolume(root, lab.runner)
     for path in traces(lab, record.name):
         if path.is_dir():
@@ -229,6 +232,16 @@ def remove(lab: Lab, record: HostRecord) -> None:
             path.unlink(missing_ok=True)
     with locked(lab.cache, "state.lock"):
         state.forget(lab.cache, record.name)
+
+
+def _detach_loops(lab: Lab, root: Path) -> None:
+    # A loop device that a host attached to one of its files outlives the host.
+    device = os.stat(root).st_dev
+    backing = f"{os.major(device)}:{os.minor(device)}"
+    listed = lab.runner.run(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-MAJ:MIN"]).stdout
+    for words in map(str.split, listed.splitlines()):
+        if words[1:] == [backing]:
+            lab.runner.run(["losetup", "--detach", words[0]], check=False)
 
 
 def traces(lab: Lab, name: str) -> tuple[Path, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
 from interlock.lab import agents, depots, hosts, leftovers, preflight, ssh, state
 from interlock.lab.build import ensure_images
-from interlock.lab.cache import close_cache, locked, open_cache
+from interlock.lab.cache import close_cache, in_use, locked, open_cache
 from interlock.lab.errors import UnknownDepot
 from interlock.lab.hosts import Lab
 from interlock.lab.releases import RELEASES, find_release
@@ -25,8 +26,8 @@ _RANGE = re.compile(r"^(?P<stem>[a-z]+-updates-)(?P<first>[1-9]\d*)\.\.(?P<last>
 def build(lab: Lab, names: Sequence[str]) -> list[str]:
     """Build the images of releases (all of them if none is named) and return those that were missing."""
     releases = [find_release(name) for name in names] or list(RELEASES)
-    _begin(lab)
-    return ensure_images(lab.cache, releases, lab.runner, lab.environment, lab.progress)
+    with _at_work(lab):
+        return ensure_images(lab.cache, releases, lab.runner, lab.environment, lab.progress)
 
 
 def up(lab: Lab, name: str, release: str, count: Optional[int], chosen: Sequence[str]) -> list[HostRecord]:
@@ -37,15 +38,18 @@ def up(lab: Lab, name: str, release: str, count: Optional[int], chosen: Sequence
         agents.find_agent(agent)
     for one in names:
         state.check_name(one)
-    _begin(lab)
-    ensure_images(lab.cache, [wanted], lab.runner, lab.environment, lab.progress)
-    return hosts.up(lab, names, wanted, list(dict.fromkeys(chosen)))
+    with _at_work(lab):
+        ensure_images(lab.cache, [wanted], lab.runner, lab.environment, lab.progress)
+        return hosts.up(lab, names, wanted, list(dict.fromkeys(chosen)))
 
 
-def _begin(lab: Lab) -> None:
+@contextmanager
+def _at_work(lab: Lab) -> Iterator[None]:
     preflight.check_machine(lab.cache, lab.runner)
-    open_cache(lab.cache, lab.runner)
-    clear_leftovers(lab)
+    with in_use(lab.cache):
+        open_cache(lab.cache, lab.runner)
+        clear_leftovers(lab)
+        yield
 
 
 def clear_leftovers(lab: Lab) -> list[str]:
@@ -69,7 +73,12 @@ def resume(lab: Lab) -> bool:
 
 def list_hosts(lab: Lab) -> list[dict[str, object]]:
     """Return all hosts."""
-    return [lab.describe(record) for record in state.load_all(lab.cache)] if resume(lab) else []
+    if not resume(lab):
+        return []
+    records = state.load_all(lab.cache)
+    if not records:
+        close_cache(lab.cache, lab.runner)
+    return [lab.describe(record) for record in records]
 
 
 def execute(lab: Lab, name: str, words: Sequence[str]) -> Completed:
@@ -113,11 +122,11 @@ def _depot_path(lab: Lab, name: str) -> Path:
     if update is None and name not in of_releases:
         known = [*of_releases, *(f"{release.name}-updates-2" for release in RELEASES)]
         raise UnknownDepot(name=name, known=", ".join(known))
-    _begin(lab)
     if update is None:
-        ensure_images(lab.cache, [of_releases[name]], lab.runner, lab.environment, lab.progress)
-        return lab.cache.depots / name
-    with locked(lab.cache, "build.lock", lab.progress):
+        with _at_work(lab):
+            ensure_images(lab.cache, [of_releases[name]], lab.runner, lab.environment, lab.progress)
+            return lab.cache.depots / name
+    with _at_work(lab), locked(lab.cache, "build.lock", lab.progress):
         key = ensure_key(lab.cache.keys, lab.runner)
         return ensure_updates(lab.cache, *update, key, runner=lab.runner, progress=lab.progress)
 
@@ -132,8 +141,8 @@ def switch_agent(lab: Lab, name: str, agent: str, on: bool) -> HostRecord:
 
 def boot(lab: Lab, name: str) -> HostRecord:
     """Start a host that is off."""
-    resume(lab)
-    return hosts.boot(lab, name)
+    with _at_work(lab):
+        return hosts.boot(lab, name)
 
 
 def power_cut(lab: Lab, name: str) -> HostRecord:

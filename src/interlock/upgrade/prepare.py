@@ -44,9 +44,12 @@ def take_picture(host: Host, location: str, bulletins: Sequence[str]) -> Picture
     depot = open_depot(location)
     database, installed = read_installed(host)
     plan = make_plan(installed, depot, bulletins=bulletins)
-    if plan.missing_files:
-        # The primary metadata lists only some paths; the rest is read when a requirement needs it.
-        depot = depot.with_file_lists(plan.missing_files)
+    looked_up: frozenset[str] = frozenset()
+    while not looked_up.issuperset(plan.missing_files):
+        # The primary metadata lists only some paths; the rest is read when a requirement needs it, and what
+        # provides it may need further ones.
+        looked_up |= frozenset(plan.missing_files)
+        depot = depot.with_file_lists(sorted(looked_up))
         plan = make_plan(installed, depot, bulletins=bulletins)
     host.trace.point("plan.made")
     return Picture(database, installed, depot, plan)

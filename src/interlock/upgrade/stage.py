@@ -118,6 +118,10 @@ class _Checks:
     dbpath: str
     progress: Progress
 
+    def limit(self, packages: Sequence[DepotPackage]) -> float:
+        """Return how many seconds the check of these may take on a slow disk."""
+        return 60 + sum(one.download_size for one in packages) / BYTES_A_SECOND
+
 
 def _check_trust(
     packages: Sequence[DepotPackage],
@@ -126,17 +130,23 @@ def _check_trust(
     checks: _Checks,
     allow_unsigned: bool,
 ) -> None:
-    """Check signatures and names, batch by batch; an error names every package of the batch that it is about."""
+    """Check the signatures of all, so that an error names all that it is about; then what the files hold."""
     size, done = sum(one.download_size for one in packages), 0
     by_path = {files[one.nevra]: one for one in packages}
+    found: dict[Nevra, SignatureCheck] = {}
     for number, batch in enumerate(batches(list(by_path))):
-        first, bytes_here = by_path[batch[0]], sum(by_path[path].download_size for path in batch)
-        done += bytes_here
-        checks.progress(StageProgress("check", str(first.nevra), number * BATCH + 1, len(by_path), done, size))
-        limit = 60 + bytes_here / BYTES_A_SECOND
-        found = check_signatures(batch, checks.runner, checks.dbpath, limit)
-        _judge({by_path[path].nevra: found[path] for path in batch}, depot, allow_unsigned)
-        _check_names([by_path[path] for path in batch], batch, depot, checks, limit)
+        limit = checks.limit([by_path[path] for path in batch])
+        first = str(by_path[batch[0]].nevra)
+        checks.progress(StageProgress("check", first, number * BATCH + 1, len(by_path), done, size))
+        answers = check_signatures(batch, checks.runner, checks.dbpath, limit)
+        found.update({by_path[path].nevra: answers[path] for path in batch})
+        done += sum(by_path[path].download_size for path in batch)
+        checks.progress(
+            StageProgress("check", first, min((number + 1) * BATCH, len(by_path)), len(by_path), done, size)
+        )
+    _judge(found, depot, allow_unsigned)
+    for batch in batches(list(by_path)):
+        _check_names([by_path[path] for path in batch], batch, depot, checks)
 
 
 def _judge(found: Mapping[Nevra, SignatureCheck], depot: str, allow_unsigned: bool) -> None:
@@ -157,12 +167,10 @@ def _judge(found: Mapping[Nevra, SignatureCheck], depot: str, allow_unsigned: bo
             raise error(**fields)
 
 
-def _check_names(
-    packages: Sequence[DepotPackage], paths: Sequence[str], depot: str, checks: _Checks, limit: float
-) -> None:
+def _check_names(packages: Sequence[DepotPackage], paths: Sequence[str], depot: str, checks: _Checks) -> None:
     """Check that each file holds the package that the metadata said; both may be signed, yet differ."""
     argv = ["rpm", "--dbpath", checks.dbpath, "-qp", "--nosignature", "--nomanifest", "--qf", _FORMAT, *paths]
-    lines = checks.runner.run(argv, timeout=limit).stdout.splitlines()
+    lines = checks.runner.run(argv, timeout=checks.limit(packages)).stdout.splitlines()
     for package, line in zip(packages, lines):
         found = _nevra(line)
         if found != package.nevra:
