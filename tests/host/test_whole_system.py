@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from conftest import Host
 
-from interlock.lab import ssh, state
+from interlock.lab import ssh, state, verbs
 
 HostOf = Callable[..., Host]
 STEPS = {"classic": "current", "current": "next"}
@@ -55,8 +55,7 @@ def test_connection_cut_in_the_middle(host_of: HostOf, release: str) -> None:
     depot = f"/srv/depots/{release}-{STEPS[release]}"
     expected = planned(host, depot)
     record = state.load(host.lab.cache, host.name)
-    host.lab.runner.run(["true"])
-    start_storm(host)
+    verbs.switch_agent(host.lab, host.name, "storm", True)
     words = [*ssh.ssh_words(host.lab.cache, record), "--", f"interlock update --depot {depot} --yes"]
     client = host.lab.runner.start(words)
     folder = host.root / "var/lib/interlock/operations"
@@ -72,12 +71,6 @@ def test_connection_cut_in_the_middle(host_of: HostOf, release: str) -> None:
     assert (host.root / "var/lib/rpm/rpmdb.sqlite").exists()
     assert host.run("interlock", "check", check=False).status == 0
     assert host.run("rpm", "-Va", "--noconfig", timeout=300, check=False).stdout == ""
-
-
-def start_storm(host: Host) -> None:
-    from interlock.lab import agents  # noqa: PLC0415
-
-    host.run("systemctl", "start", agents.find_agent("storm").units[0])
 
 
 def test_the_interpreter_loses_its_library(host_of: HostOf) -> None:
