@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from conftest import Host
 from rpms import Recipe
-from test_concurrency import go_on, stopped_at, until
+from test_concurrency import go_on, until
 
 HostOf = Callable[..., Host]
 DepotOn = Callable[..., str]
@@ -24,7 +24,7 @@ def isolation_of(host: Host) -> str:
 @pytest.mark.parametrize("isolation", ["shadow", "gate"])
 def test_ndb(host_of: HostOf, isolation: str) -> None:
     host = host_of("current")
-    host.shell("echo '%_db_backend ndb' > /etc/rpm/macros.ndb && rpmdb --rebuilddb && test -e /var/lib/rpm/Packages.db")
+    host.shell("mkdir -p /etc/rpm && echo '%_db_backend ndb' > /etc/rpm/macros.ndb && rpmdb --rebuilddb && test -e /var/lib/rpm/Packages.db")
     assert "ndb" in backend(host)
     done = host.update("/srv/depots/current-updates-2", "--isolation", isolation)
     assert done.status == 0, done.stdout + done.stderr
@@ -97,6 +97,3 @@ def test_ordinary_users_can_query_afterwards(host_of: HostOf) -> None:
     assert host.update("/srv/depots/current-updates-2").status == 0
     found = host.run("su", "nobody", "-s", "/bin/sh", "-c", "rpm -q lab-tool-01")
     assert found.stdout.startswith("lab-tool-01-2-")
-
-
-__all__ = ["stopped_at"]

@@ -165,11 +165,19 @@ def read_copy(database: Database, target: str, tries: int = 50) -> None:
     for _ in range(tries):
         durable.remove_trees([target])
         os.makedirs(target, mode=0o700)
-        before = _fingerprint(database)
-        copy_database(database, target)
-        if database.backend == "sqlite" or before == _fingerprint(database):
+        if _copied_whole(database, target):
             return
     raise DatabaseBusy(path=database.path, tries=tries)
+
+
+def _copied_whole(database: Database, target: str) -> bool:
+    try:
+        before = _fingerprint(database)
+        copy_database(database, target)
+        return database.backend == "sqlite" or before == _fingerprint(database)
+    except FileNotFoundError:
+        # A file that was there a moment ago has gone: a writer is at work.
+        return False
 
 
 def _fingerprint(database: Database) -> tuple[tuple[str, int, int, int], ...]:

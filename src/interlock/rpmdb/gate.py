@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 from collections.abc import Iterator
@@ -29,15 +30,24 @@ DRAIN_SECONDS = 30.0
 def gate(database: Database, clock: Clock, proc: ProcReader) -> Iterator[None]:
     """Hold back every open of the database by others while the context lasts."""
     keeper = _start_keeper(database, proc)
+    drained = False
     try:
         _drain(database, clock, proc, {os.getpid(), keeper})
+        drained = True
         _drop_regions(database)
         yield
-        if os.waitpid(keeper, os.WNOHANG) != (0, 0):
+        if not _keeps(keeper):
             raise Refused(reasons="the process that held others back from the package database has ended")
     finally:
-        _drop_regions(database)
+        # Regions that others use must stay: those who come later would make, and lock, others of their own.
+        if drained and _keeps(keeper):
+            _drop_regions(database)
         _stop_keeper(keeper)
+
+
+def _keeps(keeper: int) -> bool:
+    """Say whether the keeper is still at work; its status is left to be taken."""
+    return os.waitid(os.P_PID, keeper, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def _drop_regions(database: Database) -> None:
@@ -73,6 +83,9 @@ def _keep(guard: OpenGuard, owner: int, proc: ProcReader) -> NoReturn:
     """Answer requests until killed; those that wait are let through by the kernel when this process ends."""
     try:
         linux.die_with_parent()
+        # Each open that waits is a descriptor of ours, until the end.
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         ours = proc.cgroup(owner)
         waiting: list[OpenRequest] = []
         while True:

@@ -36,10 +36,10 @@ _FLOCK = "hhxxxxqqixxxx"
 _SYS_RENAMEAT2 = {"x86_64": 316, "aarch64": 276, "ppc64le": 357, "s390x": 347}
 
 
-def _check(result: int, *names: str) -> int:
+def _check(result: int, first: Optional[str] = None, second: Optional[str] = None) -> int:
     if result < 0:
         code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), *names)
+        raise OSError(code, os.strerror(code), first, None, second)
     return result
 
 

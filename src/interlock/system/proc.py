@@ -63,7 +63,7 @@ class ProcReader:
     def pids(self) -> list[int]:
         """Return the processes that are there now, in order."""
         try:
-            return sorted(int(name) for name in os.listdir(self.root) if name.isdigit())
+            return sorted(int(name) for name in os.listdir(self.root) if name.isascii() and name.isdigit())
         except OSError:
             return []
 
@@ -71,7 +71,7 @@ class ProcReader:
         """Return when ``pid`` started, in clock ticks since boot."""
         text = self._text(str(pid), "stat")
         fields = text.rpartition(")")[2].split() if text else []
-        return int(fields[19]) if len(fields) > 19 and fields[19].isdigit() else None
+        return _number(fields, 19)
 
     def state(self, pid: int) -> Optional[str]:
         """Return the state letter of ``pid``: ``R``, ``S``, ``D``, ``Z``..."""
@@ -96,7 +96,7 @@ class ProcReader:
         """Return the parent of ``pid``."""
         text = self._text(str(pid), "stat")
         fields = text.rpartition(")")[2].split() if text else []
-        return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else None
+        return _number(fields, 1)
 
     def children(self, pid: int) -> list[int]:
         """Return the processes whose parent is ``pid``."""
@@ -154,6 +154,13 @@ class ProcReader:
         """Return the locks the kernel lists; a line that is not understood is left out."""
         found = (_parse_lock(line) for line in (self._text("locks") or "").splitlines())
         return [lock for lock in found if lock is not None]
+
+
+def _number(fields: list[str], position: int) -> Optional[int]:
+    try:
+        return int(fields[position])
+    except (IndexError, ValueError):
+        return None
 
 
 def _parse_lock(line: str) -> Optional[FileLock]:

@@ -3,7 +3,8 @@
 A point costs one dictionary look-up. What happens there is set once at start, from the environment variable
 ``INTERLOCK_TRACE``, a comma-separated list of ``point=action``: ``raise``, ``kill`` (SIGKILL to this process),
 ``stop`` (SIGSTOP), or ``run:COMMAND`` (a shell command, run to its end; for tests that damage the host at an
-exact moment). A point that is not in ``POINTS`` is refused, so the list is complete by construction.
+exact moment). A point that is not in ``POINTS`` is refused, so the list is complete by construction; so is an
+action that is none of these.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from interlock.errors import InterlockError, UsageError
 from interlock.system.run import Runner
 
 VARIABLE = "INTERLOCK_TRACE"
+ACTIONS = ("raise", "kill", "stop")
+COMMAND = "run:"
 POINTS: Mapping[str, str] = {
     "plan.made": "the plan is made and shown, nothing is fetched",
     "stage.done": "all packages are fetched and checked",
@@ -54,6 +57,9 @@ class Trace:
         unknown = sorted(set(actions) - set(POINTS))
         if unknown:
             raise UsageError(detail=f"{VARIABLE} names unknown trace points: {', '.join(unknown)}")
+        for point, action in sorted(actions.items()):
+            if action not in ACTIONS and not action.startswith(COMMAND):
+                raise UsageError(detail=f"{VARIABLE} has an unknown action at {point}: {action or 'none'}")
         self.actions: dict[str, str] = dict(actions)
 
     @classmethod
@@ -73,7 +79,7 @@ class Trace:
             os.kill(os.getpid(), signal.SIGKILL)
         elif action == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
-        elif action.startswith("run:"):
-            Runner().run(["/bin/sh", "-c", action[4:]], check=False, timeout=600)
+        elif action.startswith(COMMAND):
+            Runner().run(["/bin/sh", "-c", action[len(COMMAND) :]], check=False, timeout=600)
         else:
             raise TracePointRaised(point=name)

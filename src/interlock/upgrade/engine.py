@@ -109,6 +109,8 @@ class Engine:
         )
         return Job(
             elements=elements, removed=self._removed(), database=isolation.database.path, shadow=isolation.bind,
+            # Behind the gate, or with a lock outside of the database, the worker would meet the engine's own lock.
+            lock="" if isolation.hides_lock else self.operation.path("rpm.lock"),
             output=self.operation.path("scriptlets.log"), check_signatures=not self.request.allow_unsigned,
             nice=self.request.nice,
         )  # fmt: skip

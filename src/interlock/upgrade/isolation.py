@@ -12,10 +12,10 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Optional
 
-from interlock.errors import Refused
+from interlock.errors import InterlockError, Refused
 from interlock.host.context import Host
 from interlock.rpmdb import shadow as shadows
-from interlock.rpmdb.backend import Database, copy_database, is_volatile, sync_files
+from interlock.rpmdb.backend import Database, copy_database, empty_write_ahead_log, is_volatile, sync_files
 from interlock.rpmdb.gate import gate
 from interlock.rpmdb.shadow import Shadow
 from interlock.system import durable
@@ -40,6 +40,11 @@ class Isolation(ABC):
     @abstractmethod
     def written(self) -> str:
         """The directory that holds the new database before the commit."""
+
+    @property
+    def hides_lock(self) -> bool:
+        """Whether the worker sees another lock file than everybody else."""
+        return bool(self.bind) and os.path.dirname(self.database.lock) == self.database.path
 
     @abstractmethod
     def commit(self) -> str:
@@ -166,12 +171,21 @@ def restore_content(source: str, database: Database) -> None:
     """Make the files of a database directory those of ``source``, the directory and its lock staying the same."""
     wanted = set(os.listdir(source))
     for name in database.files():
-        if name not in wanted and not is_volatile(name):
-            durable.remove_file(os.path.join(database.path, name))
-    for name in sorted(wanted):
-        temporary = os.path.join(database.path, f"{name}.interlock-new")
-        durable.copy_file(os.path.join(source, name), temporary)
-        os.rename(temporary, os.path.join(database.path, name))
+        path = os.path.join(database.path, name)
+        if name not in wanted and not is_volatile(name) and not os.path.isdir(path):
+            durable.remove_file(path)
+    for folder, _, names in os.walk(source):
+        inside = os.path.join(database.path, os.path.relpath(folder, source))
+        os.makedirs(inside, exist_ok=True)
+        for name in sorted(names):
+            temporary = os.path.join(inside, f"{name}.interlock-new")
+            durable.copy_file(os.path.join(folder, name), temporary)
+            os.rename(temporary, os.path.join(inside, name))
+    if "rpmdb.sqlite" in wanted:
+        # Makes -wal and -shm anew, without which ordinary users cannot query. The content is whole without them, and
+        # the next query by root makes them, too: not worth a failure here.
+        with contextlib.suppress(InterlockError):
+            empty_write_ahead_log(database.path)
     sync_files(database.path)
 
 

@@ -112,13 +112,17 @@ def _database(database: Database, installed: Sequence[Package]) -> Reason:
 
 
 def _duplicates(installed: Sequence[Package]) -> Reason:
-    """Find what a transaction that was cut off leaves: a name in two versions (kernels may be)."""
-    seen: dict[str, Nevra] = {}
+    """Find what a transaction that was cut off leaves: a name in two versions (kernels may be).
+
+    A name in two architectures is what a multilib host has.
+    """
+    seen: dict[tuple[str, str], Nevra] = {}
     twice = []
     for package in installed:
-        if package.name in seen and not package.name.startswith("kernel"):
-            twice.append(f"{seen[package.name]} and {package.nevra}")
-        seen[package.name] = package.nevra
+        key = (package.name, package.nevra.arch)
+        if key in seen and not package.name.startswith("kernel"):
+            twice.append(f"{seen[key]} and {package.nevra}")
+        seen[key] = package.nevra
     if twice:
         return Reason("duplicates", "deny", f"installed twice: {'; '.join(twice[:5])}")
     return Reason("duplicates", "ok", "none")

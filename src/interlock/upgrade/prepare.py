@@ -17,7 +17,6 @@ from interlock.upgrade.operation import Request
 from interlock.upgrade.plan import Plan, make_plan
 from interlock.upgrade.stage import Staged, StageProgress, stage
 
-
 MOST_REASONS = 8
 
 

@@ -31,7 +31,7 @@ def settle_dead(host: Host) -> list[str]:
 
 def _settle(host: Host, operation: Operation, records: list[Record], state: states.State) -> str:
     isolate = _last(records, "isolate")
-    if isinstance(state, (states.Planned, states.Staged, states.Prepared)):
+    if not any(record.kind == "state" and record.name == states.Applying.name for record in records):
         return _undo(host, operation, state, isolate)
     if isinstance(state, states.Committed) or _exchanged(records):
         return _finish(host, operation, state, isolate)
@@ -47,6 +47,8 @@ def _last(records: list[Record], name: str) -> dict[str, str]:
 
 def _exchanged(records: list[Record]) -> bool:
     """Say whether the exchange that was intended has happened: the database is then the inode of the shadow."""
+    if any(record.kind == "outcome" and record.name == "commit" for record in records):
+        return True
     for record in unfinished_intents(records):
         if record.name == "commit":
             return bool(os.stat(record.data["database"]).st_ino == record.data["inode"])
@@ -57,7 +59,10 @@ def _undo(host: Host, operation: Operation, state: states.State, isolate: dict[s
     if isolate.get("kind") == "shadow":
         durable.remove_trees([isolate["shadow"]])
     reason = "its engine died before anything was changed"
-    _enter(host, operation, [state, states.RollingBack(reason=reason), states.RolledBack(reason=reason)])
+    chain = [state]
+    if not isinstance(state, states.RollingBack):
+        chain.append(states.RollingBack(reason=reason))
+    _enter(host, operation, [*chain, states.RolledBack(reason=reason)])
     return f"operation {operation.id} is rolled back: {reason}"
 
 

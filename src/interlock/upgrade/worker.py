@@ -52,12 +52,16 @@ class Element:
 
 @dataclass(frozen=True)
 class Job:
-    """What the worker is to do. ``shadow`` is shown at ``database`` in its namespace, unless it is empty."""
+    """What the worker is to do. ``shadow`` is shown at ``database`` in its namespace, unless it is empty.
+
+    ``lock`` is a file for this transaction's own rpm lock, where the usual one is the engine's; or empty.
+    """
 
     elements: tuple[Element, ...]
     removed: Mapping[str, str]
     database: str
     shadow: str
+    lock: str
     output: str
     check_signatures: bool
     nice: int
@@ -113,6 +117,8 @@ class Worker:
         self.rpm = load_bindings()
         level = "all" if self.job.check_signatures else "digest"
         self.rpm.addMacro("_pkgverify_level", level)
+        if self.job.lock:
+            self.rpm.addMacro("_rpmlock_path", self.job.lock)
         self.transaction = self.rpm.TransactionSet()
         for element in self.job.elements:
             self._add(element)
@@ -162,7 +168,7 @@ class Worker:
         self.trace.point("apply.begin")
         self._tell("transaction", elements=sum(1 for _ in self.transaction))
         answer = self.transaction.run(self._callback, None)
-        problems = [] if answer is None else [text for text, _ in answer] or ["rpm ended with errors"]
+        problems = [] if answer is None else [text for text, _ in answer] or [self._new_output() or "rpm ended with errors"]
         self.transaction.closeDB()
         self._tell("result", problems=problems, **self._database())
 
