@@ -129,6 +129,7 @@ def lab_key(lab: Lab) -> SigningKey:
 @pytest.fixture
 def depot_on(tmp_path: Path, lab_key: SigningKey) -> Callable[..., str]:
     """Return a function that makes a depot on a host and returns its path there."""
+
     def make(host: Host, recipes: Sequence[Recipe], key: SigningKey | None = lab_key) -> str:
         inside = f"/srv/test-depot-{next(COUNTER)}"
         make_depot(host.root / inside.lstrip("/"), recipes, tmp_path / "work", host.lab.runner, key)

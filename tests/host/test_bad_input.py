@@ -11,7 +11,7 @@ from rpms import Recipe, build, index
 
 from interlock.lab import verbs
 from interlock.lab.hosts import Lab
-from interlock.lab.signing import SigningKey, ensure_key
+from interlock.lab.signing import ensure_key
 from interlock.system.run import Completed
 
 DepotOn = Callable[..., str]

@@ -58,9 +58,7 @@ def test_second_update_names_the_owner(host_of: HostOf, release: str) -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_foreign_transaction_without_a_terminal_fails_at_once(
-    host_of: HostOf, depot_on: DepotOn, release: str
-) -> None:
+def test_foreign_transaction_without_a_terminal_fails_at_once(host_of: HostOf, depot_on: DepotOn, release: str) -> None:
     host = host_of(release)
     foreign = depot_on(host, [Recipe("stranger", "1", {"/usr/share/stranger": "x"})])
     stopped_at(host, "apply.begin", f"/srv/depots/{release}-updates-2")

@@ -67,7 +67,7 @@ def test_connection_cut_in_the_middle(host_of: HostOf, release: str) -> None:
     reboot(host)
     wanted = [name for name in expected if not name.startswith("gpg-pubkey")]
     assert [name for name in host.packages() if not name.startswith("gpg-pubkey")] == wanted
-    assert f"VERSION_ID=\"{13 if release == 'current' else 12}\"" in host.run("cat", "/etc/os-release").stdout
+    assert f'VERSION_ID="{13 if release == "current" else 12}"' in host.run("cat", "/etc/os-release").stdout
     assert (host.root / "var/lib/rpm/rpmdb.sqlite").exists()
     assert host.run("interlock", "check", check=False).status == 0
     assert host.run("rpm", "-Va", "--noconfig", timeout=300, check=False).stdout == ""

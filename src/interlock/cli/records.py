@@ -13,7 +13,7 @@ from interlock.host.hold import read_hold
 from interlock.host.lease import current_owner
 from interlock.system.clock import age
 from interlock.upgrade.operation import Operation, find_operation, list_operations, summary
-from interlock.upgrade.service import follow, running
+from interlock.upgrade.service import all_events, follow, running
 from interlock.upgrade.settle import interrupted
 
 
@@ -66,6 +66,7 @@ def _say_status(host: Host, row: dict[str, Any]) -> None:
     if row["owner"]:
         since = age(host.clock.now() - row["owner"]["since"])
         say(f"running: operation {row['owner']['operation']} (pid {row['owner']['pid']}), since {since}")
+        _say_progress(host, row["owner"]["operation"])
     if row["hold"]:
         hold = row["hold"]
         say(f"ON HOLD by operation {hold['operation']}: {hold['reason']}")
@@ -78,6 +79,20 @@ def _say_status(host: Host, row: dict[str, Any]) -> None:
         say(f"last: {row['last']['id']} {row['last']['state']}  {row['last']['detail']}".rstrip())
     if not any(row.values()):
         say("Nothing runs, nothing is unfinished; this host has no operations yet.")
+
+
+def _say_progress(host: Host, name: str) -> None:
+    """Say how far a running operation is, from its own events."""
+    operation = next((one for one in list_operations(host.paths) if one.id == name), None)
+    events = list(all_events(operation)) if operation else []
+    state = next((one["state"] for one in reversed(events) if one["type"] == "state.changed"), "staged")
+    element = next((one for one in reversed(events) if one["type"] == "element.started"), None)
+    script = next((one for one in reversed(events) if one["type"].startswith("script.")), None)
+    say(f"  state: {state}")
+    if element:
+        say(f"  last package: {element['package']} ({element['action']} {element['number']} of {element['total']})")
+    if script and script["type"] != "script.finished":
+        say(f"  scriptlet running: {script['script']} of {script['package']}")
 
 
 def run_history(options: argparse.Namespace) -> int:

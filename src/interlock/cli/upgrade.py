@@ -11,13 +11,13 @@ from typing import Any
 from interlock.cli.output import consent, count, print_json, say, say_end, size, table
 from interlock.cli.progress import EventCopy, Handler, Progress, all_of
 from interlock.depot.bulletin import bulletin_states
-from interlock.errors import Refused
+from interlock.errors import InterlockError, Refused
 from interlock.host.context import Host, this_host
 from interlock.host.hold import refuse_when_held
 from interlock.host.lease import Lease, busy, current_owner
 from interlock.upgrade.operation import Request, create_operation, find_operation
 from interlock.upgrade.plan import Plan
-from interlock.upgrade.preflight import Verdict, preflight
+from interlock.upgrade.preflight import Reason, Verdict, preflight
 from interlock.upgrade.prepare import Picture, fetch, refuse_problems, take_picture
 from interlock.upgrade.service import follow, launch, serve, unit_name
 from interlock.upgrade.settle import interrupted, settle_dead
@@ -103,14 +103,28 @@ def run_check(options: argparse.Namespace) -> int:
     """Print the pre-flight verdict; its exit status is the verdict's."""
     host = this_host()
     verdict = preflight(host)
-    if options.depot:
-        refuse_problems(take_picture(host, options.depot, options.bulletin).plan)
+    if options.depot and os.geteuid() == 0:
+        verdict = Verdict([*verdict.reasons, *_check_depot(host, options)])
     if options.json:
         rows = [vars(reason) for reason in verdict.reasons]
         print_json({"verdict": verdict.answer, "reasons": rows})
     else:
         _say_verdict(verdict)
     return verdict.exit_status
+
+
+def _check_depot(host: Host, options: argparse.Namespace) -> list[Reason]:
+    """Plan and fetch as an update would, and say as reasons what came of it."""
+    request = Request(_lasting(options.depot), options.bulletin)
+    found: list[Reason] = []
+    try:
+        picture = take_picture(host, request.depot, options.bulletin)
+        found.append(Reason("depot", "ok", f"{len(picture.depot.packages)} packages, {_headline(picture.plan)}"))
+        refuse_problems(picture.plan)
+        staged = fetch(host, picture, request, _quiet)
+    except InterlockError as error:
+        return [*found, Reason("depot", "deny", str(error), int(error.exit_status))]
+    return [*found, Reason("signatures", "ok", f"{len(staged.files)} packages fetched, digests and signatures good")]
 
 
 def _say_verdict(verdict: Verdict) -> None:

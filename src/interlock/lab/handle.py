@@ -96,4 +96,3 @@ def first_error(text: str) -> str:
             at = found.find("error:")
             return found[at + 6 :].strip() if at >= 0 else found
     return "it said nothing"
-

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Callable, Optional
 
+from interlock.errors import CommandFailed
 from interlock.lab.handle import HostHandle, first_error
 from interlock.lab.waiting import Waiting, processor_seconds, waiting_processes
 from interlock.system.run import pasteable
@@ -51,7 +52,7 @@ def start(host: HostHandle, command: str) -> None:
     script = f"{command} >/{LOG} 2>&1; echo $? >/{STATUS}.new; mv /{STATUS}.new /{STATUS}"
     done = host.run(["systemd-run", "--quiet", "--collect", f"--unit={UNIT}", "--", "sh", "-c", script], 20)
     if done.status != 0:
-        raise RuntimeError(f"{pasteable(done.argv)} ended with {done.status}: {done.stderr}")
+        raise CommandFailed(command=pasteable(done.argv), status=done.status, stderr=done.stderr.strip())
 
 
 def watch(host: HostHandle, command: str, limit: float, when_begun: Callable[[], None] = lambda: None) -> PlainRun:
@@ -96,4 +97,3 @@ def _progress(host: HostHandle) -> Sequence[object]:
     proc = host.lab.proc
     pids = [pid for pid in host.pids() if proc.unit(pid) == f"{UNIT}.service"]
     return (tuple(pids), tuple(round(processor_seconds(proc, pid), 1) for pid in pids), len(_log(host)))
-

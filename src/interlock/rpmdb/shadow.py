@@ -100,7 +100,8 @@ def kept_copies(database: Database) -> list[str]:
 def obstacle(database: Database) -> Optional[str]:
     """Say why no shadow can be used for this database, or None if one can."""
     parent = os.path.dirname(database.path)
-    if os.path.ismount(database.path):
+    # A bind mount of a directory of the same file system is only seen in the list; a subvolume only by its device.
+    if os.path.ismount(database.path) or database.path in [point for point, _ in _mounts()]:
         return f"{database.path} is a mount point, which cannot be exchanged"
     if _file_system(parent) in ("overlay", "aufs", "nfs", "nfs4", "9p", "virtiofs", "fuse"):
         return f"{parent} is on {_file_system(parent)}, where directories cannot be exchanged safely"
@@ -121,16 +122,24 @@ def _try_exchange(parent: str) -> Optional[str]:
     return None
 
 
-def _file_system(path: str) -> str:
-    """Return the type of the file system that ``path`` is on, from the longest matching mount point."""
-    best, kind = "", ""
+def _mounts() -> list[tuple[str, str]]:
+    """Return mount point and file system type of every mount that this process sees, in mounting order."""
+    found = []
     with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as stream:
         for line in stream:
             left, _, right = line.partition(" - ")
-            point = left.split()[4].encode().decode("unicode_escape")
-            inside = path == point or path.startswith(point.rstrip("/") + "/")
-            if inside and len(point) >= len(best):
-                best, kind = point, right.split()[0]
+            # Blanks and the like are written as three octal digits (proc_pid_mountinfo(5)).
+            found.append((left.split()[4].encode().decode("unicode_escape"), right.split()[0]))
+    return found
+
+
+def _file_system(path: str) -> str:
+    """Return the type of the file system that ``path`` is on, from the longest matching mount point."""
+    best, kind = "", ""
+    for point, found in _mounts():
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, found
     return kind
 
 

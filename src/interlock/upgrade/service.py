@@ -165,6 +165,12 @@ def _events(operation: Operation, offset: int) -> Iterator[tuple[int, dict[str, 
         return
 
 
+def all_events(operation: Operation) -> Iterator[dict[str, Any]]:
+    """Yield every event that an operation has written so far."""
+    for _, event in _events(operation, 0):
+        yield event
+
+
 def vanished(operation: Operation) -> InterlockError:
     """Return the error for an engine that ended without a word: before anything was changed, or after."""
     state = operation.state()

@@ -168,7 +168,9 @@ class Worker:
         self.trace.point("apply.begin")
         self._tell("transaction", elements=sum(1 for _ in self.transaction))
         answer = self.transaction.run(self._callback, None)
-        problems = [] if answer is None else [text for text, _ in answer] or [self._new_output() or "rpm ended with errors"]
+        problems = [] if answer is None else [text for text, _ in answer]
+        if answer is not None and not problems:
+            problems = [self._new_output() or "rpm ended with errors"]
         self.transaction.closeDB()
         self._tell("result", problems=problems, **self._database())
 
