@@ -109,6 +109,18 @@ def test_a_foreign_transaction_that_was_first_is_named(host_of: HostOf, depot_on
     assert host.update(f"/srv/depots/{release}-updates-2").status == 0
 
 
+@pytest.mark.parametrize("release", ["current"])
+def test_a_stop_of_the_unit_waits_for_the_end(host_of: HostOf, release: str) -> None:
+    """``systemctl stop``, as at a shutdown, must not leave half a transaction behind."""
+    host = host_of(release)
+    stopped_at(host, "apply.begin", f"/srv/depots/{release}-updates-2")
+    unit = f"interlock-{host.json('status')['owner']['operation']}.service"
+    host.run("systemctl", "stop", "--no-block", unit)
+    until(lambda: "deactivating" in host.run("systemctl", "is-active", unit, check=False).stdout)
+    go_on(host)
+    assert host.states()[-1] == "done"
+
+
 def test_readers_do_not_notice(host_of: HostOf) -> None:
     """SQLite: queries while a transaction is complete and not committed; none fails, none sees half of it."""
     host = host_of("current")

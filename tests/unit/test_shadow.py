@@ -145,6 +145,16 @@ def test_a_mount_point_is_an_obstacle(database: Database) -> None:
     assert obstacle(database) is None
 
 
+def test_a_bind_mount_of_the_same_file_system_is_an_obstacle(database: Database) -> None:
+    def look() -> bool:
+        linux.unshare_mounts()
+        linux.make_mounts_slave()
+        linux.bind_mount(database.path, database.path)
+        return "is a mount point" in str(obstacle(database))
+
+    assert in_child(look) == 0
+
+
 def test_an_overlay_is_an_obstacle(tmp_path: Path) -> None:
     for name in ("lower/rpm", "upper", "work", "merged"):
         (tmp_path / name).mkdir(parents=True)

@@ -113,6 +113,13 @@ def test_what_the_worker_sees(host: Host, database: Database) -> None:
     assert gate.shadow.path == str(Path(host.paths.operations, "op-1", "rpmdb-before"))
 
 
+def test_whose_lock_the_worker_sees(host: Host, database: Database, tmp_path: Path) -> None:
+    elsewhere = Database(database.path, database.path, "bdb", "bdb", str(tmp_path / "rpm.lock"))
+    assert ShadowIsolation(host, database, "op-1").hides_lock
+    assert not ShadowIsolation(host, elsewhere, "op-1").hides_lock
+    assert not GateIsolation(host, database, "op-1").hides_lock
+
+
 # -- restore_content -----------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from interlock.lab import demo
 from interlock.lab.demo import Result, Upgrade
 from interlock.lab.hosts import Lab
 from interlock.lab.releases import find_release
+from interlock.lab.waiting import Waiting
 
 WIDTH = 96
 PROCESSES_SHOWN = 8
@@ -84,24 +85,25 @@ class Show:
     def ended(self, upgrade: Upgrade) -> None:
         """Print what came of an upgrade."""
         for line in upgrade.output[-OUTPUT_SHOWN:]:
-            say(f"   | {line.strip()[: WIDTH - 5]}")
+            say(f"   | {_short(line.strip(), WIDTH - 5)}")
         self.note(f"→ {_verdict(upgrade)}")
-        for line in _processes(upgrade):
-            say(f"     {line}")
-        self.note(f"  queries meanwhile ({upgrade.agent}): {_answers(upgrade)}")
+        _say_processes(upgrade.processes)
+        self.note(f"  queries meanwhile ({upgrade.agent}): {_answers(upgrade)}{_slowest(upgrade)}")
         self.note(f"  files of /usr changed: {upgrade.files_changed}; package database: {upgrade.database.text}")
 
     def aftermath(self, upgrade: Upgrade) -> None:
         """Print whether the host can be used."""
         stopped = "with the agent stopped, " if upgrade.by != "Interlock" else ""
         self.note(f"  {stopped}`rpm -qa` {upgrade.query}")
+        _say_processes(upgrade.query_processes)
         self.note(f"  {_reboot(upgrade)}")
 
 
 def _verdict(upgrade: Upgrade) -> str:
     seconds = f"{upgrade.seconds:.1f} s"
     if upgrade.outcome == "hung":
-        return f"HUNG: no more progress; given up on after {seconds}. It would stay so for ever."
+        why = "the lock's owner is dead" if any(one.for_ever for one in upgrade.processes) else "nothing moves any more"
+        return f"HUNG: {why}; given up on after {seconds}"
     if upgrade.outcome == "failed":
         return _short(f"FAILED after {seconds} with status {upgrade.status}: {upgrade.said}", WIDTH - 5)
     if upgrade.outcome in ("done", "committed"):
@@ -109,27 +111,28 @@ def _verdict(upgrade: Upgrade) -> str:
     return _short(f"{upgrade.outcome} after {seconds}, exit status {upgrade.status}: {upgrade.said}", WIDTH - 5)
 
 
-def _processes(upgrade: Upgrade) -> Sequence[str]:
-    if not upgrade.processes:
-        return []
-    rows = [
-        (one.pid, f"{one.seconds:.0f} s", _short(one.command, 30), _short(one.waits, 44)) for one in upgrade.processes
-    ]
-    more = len(rows) - PROCESSES_SHOWN
-    lines = table(("PID", "FOR", "COMMAND", "IT"), rows[:PROCESSES_SHOWN], indent="")
-    return [*lines, f"... and {more} more"] if more > 0 else lines
+def _say_processes(processes: Sequence[Waiting]) -> None:
+    rows = [(one.pid, f"{one.seconds:.0f} s", _short(one.command, 22), _short(one.waits, 56)) for one in processes]
+    if rows:
+        for line in table(("PID", "SINCE", "COMMAND", "WHAT IT DOES"), rows[:PROCESSES_SHOWN], indent="     "):
+            say(line)
+    if len(rows) > PROCESSES_SHOWN:
+        say(f"     ... and {len(rows) - PROCESSES_SHOWN} more")
 
 
 def _answers(upgrade: Upgrade) -> str:
     answers = upgrade.answers
-    parts = [f"{answers.answered} answered", f"{answers.failed} failed"]
-    if upgrade.agent == "storm":
-        parts.append(f"{answers.killed} killed")
+    parts = [f"{answers.failed} failed", f"{answers.killed} killed"]
+    if answers.answered or not answers.killed:
+        parts = [f"{answers.answered} answered", *parts[: 1 + bool(answers.killed)]]
     if answers.hung:
         parts.append(f"{answers.hung} hang")
-    if answers.slowest:
-        parts.append(f"slowest {answers.slowest:.2f} s (before: {upgrade.slowest_before:.2f} s)")
     return ", ".join(parts)
+
+
+def _slowest(upgrade: Upgrade) -> str:
+    slowest, before = upgrade.answers.slowest, upgrade.slowest_before
+    return f"; the slowest took {slowest:.2f} s (before: {before:.2f} s)" if slowest else ""
 
 
 def _reboot(upgrade: Upgrade) -> str:
@@ -153,6 +156,7 @@ def say_result(result: Result, kept: bool) -> None:
     for line in table(("", *(f"{one.by}" for one in columns)), rows):
         say(line)
     say(f"\n  all of it took {result.seconds:.0f} s")
+    say("  the storm kills every query after 1 to 20 ms; what failed met the locks that it had broken before")
     _say_tries(result)
     if kept:
         _say_further(result)
@@ -164,9 +168,7 @@ _ROWS: Sequence[tuple[str, Callable[[Upgrade], str]]] = (
     ("meanwhile", lambda one: one.agent),
     ("outcome", lambda one: OUTCOMES.get(one.outcome, one.outcome)),
     ("time", lambda one: f"{one.seconds:.1f} s" + (" (given up on)" if one.outcome == "hung" else "")),
-    ("queries answered", lambda one: f"{one.answers.answered}"),
-    ("queries failed", lambda one: f"{one.answers.failed}" + (f", {one.answers.hung} hang" * bool(one.answers.hung))),
-    ("queries killed", lambda one: f"{one.answers.killed}" if one.agent == "storm" else "-"),
+    ("queries", _answers),
     ("slowest answer", lambda one: f"{one.answers.slowest:.2f} s" if one.answers.slowest else "-"),
     ("database", lambda one: _backend_name(one.database.backend)),
     ("packages in it", lambda one: f"{len(one.database.packages)}, {len(one.database.twice)} names twice"),
@@ -200,7 +202,7 @@ def _say_further(result: Result) -> None:
     guarded, broken = result.interlock[0].host, result.plain[-1].host
     say("\n  The hosts are still up:")
     rows = (
-        (f"interlock lab exec {broken} -- timeout 5 rpm -qa", "the database that plain rpm left"),
+        (f"interlock lab exec {broken} -- timeout -s KILL 5 rpm -qa", "the database that plain rpm left"),
         (f"interlock lab exec {broken} -- tail /var/log/plain-rpm.log", "what plain rpm said"),
         (f"interlock lab exec {guarded} -- interlock history", "what Interlock did, from its journal"),
         (f"interlock lab exec {guarded}", "a shell"),

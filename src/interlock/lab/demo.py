@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Optional, Protocol
 
@@ -18,7 +19,7 @@ from interlock.lab.evidence import Answers, DatabaseState
 from interlock.lab.handle import HostHandle
 from interlock.lab.hosts import Lab
 from interlock.lab.releases import Release, find_release, predecessor
-from interlock.lab.waiting import Waiting
+from interlock.lab.waiting import Waiting, waiting_processes
 from interlock.system.run import pasteable
 
 PREFIXES = ("demo-plain-", "demo-interlock-")
@@ -51,6 +52,7 @@ class Upgrade:
     output: tuple[str, ...] = ()
     slowest_before: float = 0.0
     query: str = ""
+    query_processes: tuple[Waiting, ...] = ()
     reboot_by: str = ""
     reboot_seconds: Optional[float] = None
     query_after_reboot: str = ""
@@ -168,10 +170,13 @@ class Demo:
     def _after_plain(self, host: HostHandle, upgrade: Upgrade) -> Upgrade:
         """Do what people do then: stop the agents and query; press the reset button and query."""
         host.switch_agent("storm", on=False)
-        query = host.describe_query(QUERY_LIMIT)
+        query, processes = _query_and_look(host)
         seconds = host.reset()
         after = "" if seconds is None else host.describe_query(QUERY_LIMIT)
-        known = replace(upgrade, query=query, reboot_by="reset", reboot_seconds=seconds, query_after_reboot=after)
+        known = replace(
+            upgrade, query=query, query_processes=processes, reboot_by="reset", reboot_seconds=seconds,
+            query_after_reboot=after,
+        )  # fmt: skip
         self.listener.aftermath(known)
         return known
 
@@ -190,6 +195,15 @@ class Demo:
         known = replace(upgrade, query=query, reboot_by="reboot", reboot_seconds=seconds, query_after_reboot=after)
         self.listener.aftermath(known)
         return known
+
+
+def _query_and_look(host: HostHandle) -> tuple[str, tuple[Waiting, ...]]:
+    """Run one query; where it takes long, see who waits for whom meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        query = pool.submit(host.describe_query, QUERY_LIMIT)
+        wait([query], timeout=QUERY_LIMIT / 2)
+        processes = () if query.done() else waiting_processes(host)
+        return query.result(), processes
 
 
 def _guarded(host: HostHandle, before: Release, after: Release, agent: str, argv: Sequence[str]) -> Upgrade:

@@ -1,4 +1,4 @@
-"""What an upgrade has really done to a host, read from outside: its database's files, its files, its agents' records."""
+"""What an upgrade has really done to a host, read from outside: its database, its files, its agents' records."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interlock.errors import InterlockError
-from interlock.lab.handle import HostHandle
+from interlock.lab.handle import HostHandle, is_key
 from interlock.rpmdb.backend import NoDatabase, backend_of, is_volatile
 
 DATABASE = "var/lib/rpm"
 STORM_RECORD = "var/log/interlock-lab/interlock-lab-storm.json"
 READER_RECORD = "var/log/interlock-lab/interlock-lab-reader.tsv"
 NAMES = {"bdb": "Berkeley DB", "sqlite": "SQLite", "ndb": "ndb"}
-# Keys are entries of the database, not packages.
-_KEYS = "gpg-pubkey"
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def database_state(host: HostHandle) -> DatabaseState:
 
 
 def _state_of(backend: str, rows: Sequence[Sequence[str]]) -> DatabaseState:
-    packages = [(row[0], row[1]) for row in rows if row[0] != _KEYS]
+    packages = [(row[0], row[1]) for row in rows if not is_key(row[0])]
     counts = Counter(name for name, _ in packages)
     twice = tuple(sorted(name for name, number in counts.items() if number > 1))
     return DatabaseState(backend, tuple(sorted(nevra for _, nevra in packages)), twice)

@@ -13,8 +13,9 @@ from interlock.lab import groups, ssh, state, verbs
 from interlock.lab.hosts import Lab
 from interlock.system.run import Completed
 
-# `timeout` was killed together with the command it had to kill.
-TIMED_OUT = 137
+# What `timeout` ends with where it had to kill its command (the second: newer ones); ssh where there is no connection.
+TIMED_OUT = (124, 137)
+NO_CONNECTION = 255
 REBOOT_SECONDS = 60.0
 _MARK = "/run/interlock-lab-before-reboot"
 
@@ -32,13 +33,13 @@ class HostHandle:
         return self.lab.root_of(self.name)
 
     def run(self, argv: Sequence[str], seconds: float) -> Completed:
-        """Run a command on the host; its status is TIMED_OUT where it had to be ended."""
+        """Run a command on the host; its status is one of TIMED_OUT where it had to be ended."""
         record = state.load(self.lab.cache, self.name)
-        words = ["timeout", "-s", "KILL", f"{seconds:g}", *argv]
+        words = ["timeout", "--foreground", "-s", "KILL", f"{seconds:g}", *argv]
         try:
             return ssh.run_on(self.lab.cache, record, words, self.lab.runner, timeout=seconds + 10, check=False)
         except CommandTimedOut:
-            return Completed(tuple(words), TIMED_OUT, "", "", seconds)
+            return Completed(tuple(words), TIMED_OUT[0], "", "", seconds)
 
     def pids(self) -> list[int]:
         """Return the host's processes, as this machine numbers them."""
@@ -80,11 +81,18 @@ class HostHandle:
     def describe_query(self, seconds: float) -> str:
         """Say what comes of one `rpm -qa`: it answers, fails, or hangs."""
         done = self.run(["rpm", "-qa"], seconds)
-        if done.status == TIMED_OUT:
+        if done.status in TIMED_OUT:
             return f"hangs (ended after {seconds:g} s)"
-        if done.status == 0:
-            return f"answers: {len(done.stdout.splitlines())} packages"
-        return f"fails: {first_error(done.stderr)}"
+        if done.status == NO_CONNECTION and "error:" not in done.stderr:
+            return "cannot be run: ssh does not let us in"
+        if done.status != 0:
+            return f"fails: {first_error(done.stderr)}"
+        return f"answers: {sum(not is_key(line) for line in done.stdout.splitlines())} packages"
+
+
+def is_key(package: str) -> bool:
+    """Say whether an entry of a package database is a key, not a package."""
+    return package.startswith("gpg-pubkey")
 
 
 def first_error(text: str) -> str:

@@ -19,6 +19,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _MUTEX_HEAD = struct.Struct("=iIi")
 # A run of the storm is killed after 20 ms; what is older than this waits.
 OLD_SECONDS = 1.0
+_DEAD = " is dead"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Waiting:
     command: str
     seconds: float
     waits: str
+
+    @property
+    def for_ever(self) -> bool:
+        """Say whether it waits for somebody who is dead."""
+        return self.waits.endswith(_DEAD)
 
 
 def waiting_processes(host: HostHandle) -> tuple[Waiting, ...]:
@@ -103,7 +109,7 @@ def _explain_futex(host: HostHandle, pid: int) -> str:
     inside = {host.pid_inside(other) for other in host.pids()}
     if owner is None:
         return f"waits on a futex in {name}"
-    return f"waits on a mutex in {name}, held by pid {owner}" + ("" if owner in inside else ", which is dead")
+    return f"waits for a mutex in {name}, whose owner {owner}" + (" is alive" if owner in inside else _DEAD)
 
 
 def _futex_address(proc: ProcReader, pid: int) -> int:

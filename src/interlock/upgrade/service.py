@@ -7,6 +7,7 @@ and go. Where systemd is not in charge (a rescue shell), the engine runs in a se
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ def _engine_records(operation: Operation) -> list[Record]:
 
 def _unit_command(operation: Operation, argv: list[str]) -> list[str]:
     properties = [*UNIT_PROPERTIES, f"StandardOutput=append:{operation.log}", f"StandardError=append:{operation.log}"]
-    kept = {name: os.environ.get(name) for name in (tracing.VARIABLE, "PYTHONPATH", "PATH")}
+    kept = {name: os.environ.get(name) for name in (tracing.VARIABLE, "PYTHONPATH", "PATH", "HOME")}
     return [
         "systemd-run", "--quiet", "--collect", f"--unit={unit_name(operation)}",
         f"--description=Interlock upgrade {operation.id}",
@@ -87,6 +88,10 @@ def _unit_command(operation: Operation, argv: list[str]) -> list[str]:
 
 def serve(host: Host, operation: Operation) -> ExitStatus:
     """Be the engine of one operation, to its end; everything is told through its events."""
+    os.umask(0o022)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # A function, not SIG_IGN: that would be inherited by every daemon that a scriptlet starts.
+        signal.signal(number, _go_on)
     journal = Journal(operation.journal, host.clock, host.proc)
     with open(operation.events, "a", encoding="utf-8") as stream:
         events = EventWriter(stream, operation.id, host.clock)
@@ -102,6 +107,10 @@ def serve(host: Host, operation: Operation) -> ExitStatus:
         )  # fmt: skip
     journal.close()
     return status
+
+
+def _go_on(_number: int, _frame: Any) -> None:
+    """Take no notice: whoever stops the unit, a shutdown too, waits until the transaction is whole."""
 
 
 def _run(engine: Engine) -> Optional[BaseException]:
