@@ -13,7 +13,7 @@ from typing import Optional
 from interlock import __version__
 from interlock.cli import records, upgrade
 from interlock.cli.output import print_error
-from interlock.errors import ExitStatus, InterlockError
+from interlock.errors import ExitStatus, InterlockError, Refused
 
 EPILOG = (
     "Exit status: 0 done; 1 unexpected error; 2 usage; 3 refused by a verdict, nothing was changed; 4 failed, the "
@@ -53,6 +53,9 @@ def main(arguments: Optional[list[str]] = None) -> int:
     except KeyboardInterrupt:
         print("interlock: interrupted; an operation that runs goes on (`interlock status`)", file=sys.stderr)
         return int(ExitStatus.UNEXPECTED)
+    except PermissionError as error:
+        print_error(Refused(reasons=f"{error.filename or error}: permission denied; run it as root"), as_json)
+        return int(ExitStatus.REFUSED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitStatus.UNEXPECTED)

@@ -35,7 +35,8 @@ def say_end(event: dict[str, Any]) -> None:
     if event["exit_status"] == 0:
         say(f"{event['state']}: {event['message']}")
     else:
-        print(f"interlock: {event['message']}\n  → {event['hint']}", file=sys.stderr, flush=True)
+        hint = f"\n  → {event['hint']}" if event["hint"] else ""
+        print(f"interlock: {event['message']}{hint}", file=sys.stderr, flush=True)
 
 
 def count(number: int, word: str) -> str:

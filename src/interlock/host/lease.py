@@ -84,7 +84,7 @@ def read_owner(paths: Paths) -> Optional[Owner]:
 def current_owner(paths: Paths) -> Optional[Owner]:
     """Return who holds the lease now, taking nothing; None if nobody does."""
     try:
-        descriptor = os.open(paths.lease, os.O_RDWR)
+        descriptor = os.open(paths.lease, os.O_RDONLY)
     except OSError:
         return None
     try:

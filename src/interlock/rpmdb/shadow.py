@@ -13,6 +13,7 @@ system, mode as D. Rules:
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Optional
 
@@ -29,6 +30,7 @@ from interlock.system import durable, linux
 from interlock.system.trace import Trace
 
 INFIX = ".interlock-"
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 # Room for the copy, for what the transaction adds to it, and for a rebuild in another format beside it.
 SPACE_FACTOR = 3
 SPACE_SPARE = 16 << 20
@@ -125,11 +127,12 @@ def _try_exchange(parent: str) -> Optional[str]:
 def _mounts() -> list[tuple[str, str]]:
     """Return mount point and file system type of every mount that this process sees, in mounting order."""
     found = []
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as stream:
+    with open("/proc/self/mountinfo", "rb") as stream:
         for line in stream:
-            left, _, right = line.partition(" - ")
+            left, _, right = line.partition(b" - ")
             # Blanks and the like are written as three octal digits (proc_pid_mountinfo(5)).
-            found.append((left.split()[4].encode().decode("unicode_escape"), right.split()[0]))
+            point = _OCTAL.sub(lambda match: bytes([int(match.group(1), 8)]), left.split()[4])
+            found.append((os.fsdecode(point), os.fsdecode(right.split()[0])))
     return found
 
 

@@ -28,7 +28,7 @@ from interlock.upgrade import proof
 from interlock.upgrade import state as states
 from interlock.upgrade.isolation import Isolation, choose_isolation
 from interlock.upgrade.journal import Journal
-from interlock.upgrade.operation import Operation
+from interlock.upgrade.operation import Operation, list_operations
 from interlock.upgrade.plan import INSTALL_ONLY, Plan
 from interlock.upgrade.process import WorkerEnded, WorkerProcess
 from interlock.upgrade.verify import FileChecker, Finding, payload_files, summary
@@ -237,9 +237,10 @@ class Engine:
             self.events.emit("note", text=text)
 
     def _prune(self, database: Database) -> None:
-        """Keep the last old databases only; those of operations that wait for a person stay."""
-        hold_free = [path for path in kept_copies(database) if not path.endswith(".held")]
-        durable.remove_trees(hold_free[:-KEEP_OLD_DATABASES])
+        """Keep the last old databases only; what operations that wait for a person have kept stays."""
+        kept_for_people = {getattr(one.state(), "kept", "") for one in list_operations(self.host.paths)}
+        others = [path for path in kept_copies(database) if path not in kept_for_people]
+        durable.remove_trees(others[:-KEEP_OLD_DATABASES])
 
     # -- failure ------------------------------------------------------------------------------------------------
 

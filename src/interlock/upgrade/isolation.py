@@ -198,13 +198,13 @@ def choose_isolation(host: Host, database: Database, operation: str, asked: str)
     if asked == "shadow" and obstacle:
         raise Refused(reasons=f"no shadow can be used: {obstacle}; --isolation gate works without")
     isolation = GateIsolation if asked == "gate" or obstacle else ShadowIsolation
-    check_space(database)
-    return isolation(host, database, operation)
+    chosen = isolation(host, database, operation)
+    check_space(database, os.path.dirname(chosen.shadow.path))
+    return chosen
 
 
-def check_space(database: Database) -> None:
-    """Raise Refused unless a shadow fits beside the database."""
-    parent = os.path.dirname(database.path)
+def check_space(database: Database, parent: str) -> None:
+    """Raise Refused unless a copy of the database, and what comes to it, fits into the directory ``parent``."""
     needed, free = shadows.space_needed(database), shadows.free_space(parent)
     if free < needed:
         raise Refused(

@@ -137,7 +137,9 @@ def _message(error: Optional[BaseException], engine: Engine) -> str:
 def _hint(error: Optional[BaseException], engine: Engine) -> str:
     if isinstance(engine.state, states.OnHold):
         return Held.hint
-    return error.advice if isinstance(error, InterlockError) else ""
+    if error is None:
+        return ""
+    return error.advice if isinstance(error, InterlockError) else f"The operation's {engine.operation.log} has more."
 
 
 class EngineVanished(InterlockError):

@@ -13,7 +13,7 @@ from interlock.rpmdb.backend import find_database
 from interlock.system import durable
 from interlock.upgrade import state as states
 from interlock.upgrade.isolation import restore_content
-from interlock.upgrade.journal import Journal, Record, current_state, unfinished_intents
+from interlock.upgrade.journal import Journal, JournalDamaged, Record, current_state, unfinished_intents
 from interlock.upgrade.operation import Operation, list_operations
 
 
@@ -96,7 +96,11 @@ def _enter(host: Host, operation: Operation, chain: list[states.State]) -> None:
 def interrupted(host: Host) -> Optional[Operation]:
     """Return the operation that was cut off and has not been settled, if there is one."""
     for operation in list_operations(host.paths):
-        records = operation.records()
+        try:
+            records = operation.records()
+        except JournalDamaged:
+            # What it did is unknown, and unknown never counts as finished.
+            return operation
         state = current_state(records)
         if state is not None and not states.final(state) and not host.proc.alive(records[-1].writer):
             return operation

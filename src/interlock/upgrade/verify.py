@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 CHUNK = 1 << 20
-ALGORITHMS = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224"}
+ALGORITHMS = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224", 12: "sha3_256", 14: "sha3_512"}
 # rpmfileAttrs and rpmVerifyAttrs of rpm's headers.
 CONFIG, MISSING_OK, GHOST = 1 << 0, 1 << 3, 1 << 6
 VERIFY_DIGEST, VERIFY_LINK = 1 << 0, 1 << 2
@@ -145,8 +145,10 @@ def _compare_link(one: PayloadFile, found: os.stat_result) -> Optional[str]:
 def _compare_content(one: PayloadFile, found: os.stat_result) -> Optional[str]:
     if not stat.S_ISREG(found.st_mode):
         return "is no regular file"
-    if not (one.verify & VERIFY_DIGEST and one.digest and one.algorithm):
+    if not (one.verify & VERIFY_DIGEST and one.digest):
         return None
+    if not one.algorithm:
+        return "has a digest of a kind that is not known here"
     try:
         digest = file_digest(one.path, one.algorithm)
     except OSError as error:
