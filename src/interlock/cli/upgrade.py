@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Sequence
 from typing import Any
 
-from interlock.cli.output import consent, count, print_json, say, say_end, size, table
+from interlock.cli.output import consent, print_json, say, say_end, table
+from interlock.cli.plan import StageLine, headline, plan_row, quiet, say_defects, say_plan
 from interlock.cli.progress import EventCopy, Handler, Progress, all_of
 from interlock.depot.bulletin import bulletin_states
 from interlock.errors import InterlockError, Refused
@@ -21,10 +20,8 @@ from interlock.upgrade.preflight import Reason, Verdict, preflight
 from interlock.upgrade.prepare import Picture, fetch, refuse_problems, take_picture
 from interlock.upgrade.service import follow, launch, serve, unit_name
 from interlock.upgrade.settle import interrupted, settle_dead
-from interlock.upgrade.stage import Staged, StageProgress
+from interlock.upgrade.stage import Staged
 
-SHOWN = 12
-STEPS = {"fetch": "fetched", "check": "checked the signatures of"}
 MARKS = {"ok": "✓", "note": "·", "deny": "✗", "unknown": "?"}
 
 
@@ -71,7 +68,7 @@ def run_scan(options: argparse.Namespace) -> int:
     states = bulletin_states(picture.depot, picture.installed)
     if options.json:
         print_json({
-            "depot": options.depot, "defects": list(picture.depot.defects), "upgrade": _plan_row(picture.plan),
+            "depot": options.depot, "defects": list(picture.depot.defects), "upgrade": plan_row(picture.plan),
             "bulletins": [_bulletin_row(picture, one) for one in states],
         })  # fmt: skip
         return 0
@@ -80,8 +77,8 @@ def run_scan(options: argparse.Namespace) -> int:
         for row in (_bulletin_row(picture, one) for one in states)
     ]
     say("\n".join(table(("BULLETIN", "STATE", "SEVERITY", "CATEGORY", "TITLE"), rows)) if rows else "  no bulletins")
-    _say_defects(picture)
-    say(f"\n{_headline(picture.plan)}")
+    say_defects(picture)
+    say(f"\n{headline(picture.plan)}")
     return 0
 
 
@@ -92,11 +89,6 @@ def _bulletin_row(picture: Picture, one: Any) -> dict[str, Any]:
         "category": bulletin.category, "title": bulletin.title, "issued": bulletin.issued,
         "reboot": bulletin.reboot,
     }  # fmt: skip
-
-
-def _say_defects(picture: Picture) -> None:
-    for defect in picture.depot.defects:
-        say(f"  defect: {defect}")
 
 
 def run_check(options: argparse.Namespace) -> int:
@@ -119,9 +111,9 @@ def _check_depot(host: Host, options: argparse.Namespace) -> list[Reason]:
     found: list[Reason] = []
     try:
         picture = take_picture(host, request.depot, options.bulletin)
-        found.append(Reason("depot", "ok", f"{len(picture.depot.packages)} packages, {_headline(picture.plan)}"))
+        found.append(Reason("depot", "ok", f"{len(picture.depot.packages)} packages, {headline(picture.plan)}"))
         refuse_problems(picture.plan)
-        staged = fetch(host, picture, request, _quiet)
+        staged = fetch(host, picture, request, quiet)
     except InterlockError as error:
         return [*found, Reason("depot", "deny", str(error), int(error.exit_status))]
     return [*found, Reason("signatures", "ok", f"{len(staged.files)} packages fetched, digests and signatures good")]
@@ -140,9 +132,9 @@ def run_stage(options: argparse.Namespace) -> int:
     picture = take_picture(host, options.depot, options.bulletin)
     refuse_problems(picture.plan)
     request = Request(options.depot, options.bulletin, allow_unsigned=options.allow_unsigned)
-    staged = fetch(host, picture, request, _quiet if options.json else StageLine())
+    staged = fetch(host, picture, request, quiet if options.json else StageLine())
     if options.json:
-        print_json({"plan": _plan_row(picture.plan), "directory": staged.directory, "files": _paths(staged)})
+        print_json({"plan": plan_row(picture.plan), "directory": staged.directory, "files": _paths(staged)})
     else:
         say(f"{len(staged.files)} packages lie ready in {staged.directory}, digests and signatures checked")
     return 0
@@ -165,7 +157,7 @@ def run_update(options: argparse.Namespace) -> int:
     if not consent("Go on?", options.yes):
         say("Nothing was changed.")
         return 0
-    staged = fetch(host, picture, request, _quiet if options.json else StageLine())
+    staged = fetch(host, picture, request, quiet if options.json else StageLine())
     return _start(host, options, request, picture, staged)
 
 
@@ -198,7 +190,7 @@ def _lasting(depot: str) -> str:
 
 def _say_unchanged(picture: Picture, options: argparse.Namespace) -> int:
     if options.json:
-        print_json({"operation": None, "plan": _plan_row(picture.plan)})
+        print_json({"operation": None, "plan": plan_row(picture.plan)})
     elif picture.plan.empty:
         say("Nothing to do: this host has all that applies.")
     return 0
@@ -218,7 +210,7 @@ def _start(host: Host, options: argparse.Namespace, request: Request, picture: P
         say(f"operation {operation.id} runs in {unit_name(operation)}; this terminal may be closed")
     end = follow(host, operation, _handlers(options))
     if options.json:
-        print_json({"operation": operation.id, "plan": _plan_row(picture.plan), "end": end})
+        print_json({"operation": operation.id, "plan": plan_row(picture.plan), "end": end})
     else:
         say_end(end)
         _say_reboot(picture.plan, end)
@@ -248,71 +240,3 @@ def run_engine(options: argparse.Namespace) -> int:
     """Be the engine of one operation; started by ``update`` in a unit of its own."""
     host = this_host()
     return int(serve(host, find_operation(host.paths, options.operation)))
-
-
-# -- the plan, for people ---------------------------------------------------------------------------------------
-
-
-def _plan_row(plan: Plan) -> dict[str, Any]:
-    return {
-        "bulletins": list(plan.bulletins),
-        "upgrades": [{"from": [str(old) for old in up.old], "to": str(up.new.nevra)} for up in plan.upgrades],
-        "installs": [str(one.nevra) for one in plan.installs],
-        "removals": [{"package": str(one.nevra), "reason": one.reason} for one in plan.removals],
-        "reboot": plan.reboot, "reboot_reasons": list(plan.reboot_reasons),
-        "download_size": plan.download_size, "installed_size_change": plan.installed_size_change,
-    }  # fmt: skip
-
-
-def say_plan(picture: Picture) -> None:
-    """Print what would be done, before consent."""
-    plan = picture.plan
-    _say_defects(picture)
-    if plan.empty:
-        return
-    upgrades = [
-        (f"{' '.join(str(old.evr) for old in up.old)} → {up.new.nevra.evr}", up.new.name) for up in plan.upgrades
-    ]
-    _say_some("upgrade", [f"{name}  {change}" for change, name in upgrades])
-    _say_some("install", [str(one.nevra) for one in plan.installs])
-    _say_some("remove", [f"{one.nevra}  ({one.reason})" for one in plan.removals])
-    say(_headline(plan))
-
-
-def _say_some(word: str, rows: Sequence[str]) -> None:
-    for row in rows[:SHOWN]:
-        say(f"  {word}  {row}")
-    if len(rows) > SHOWN:
-        say(f"  {word}  … and {len(rows) - SHOWN} more (--json lists all)")
-
-
-def _headline(plan: Plan) -> str:
-    if plan.empty:
-        return "nothing to upgrade"
-    change = plan.installed_size_change
-    reboot = f"reboot needed ({', '.join(plan.reboot_reasons)})" if plan.reboot else "no reboot needed"
-    return (
-        f"{count(len(plan.upgrades), 'upgrade')}, {len(plan.installs)} new, {count(len(plan.removals), 'removal')}; "
-        f"{size(plan.download_size)} to fetch, {size(abs(change))} {'less' if change < 0 else 'more'} on disk; {reboot}"
-    )
-
-
-class StageLine:
-    """Says how far fetching and checking is: a live line on a terminal, one line for each step elsewhere."""
-
-    def __init__(self) -> None:
-        self.live = sys.stdout.isatty()
-        self.said = ""
-
-    def __call__(self, progress: StageProgress) -> None:
-        """Show one step."""
-        text = f"  {STEPS.get(progress.step, progress.step)} {progress.number}/{progress.total} packages"
-        last = progress.number >= progress.total
-        if text == self.said or not (self.live or last):
-            return
-        self.said = text
-        print(f"\r\x1b[K{text}" if self.live else text, end="\n" if last else "", flush=True)
-
-
-def _quiet(progress: StageProgress) -> None:
-    """Show nothing."""

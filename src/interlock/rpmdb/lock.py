@@ -8,8 +8,6 @@ file does not release it. After taking it we look again whether the path still n
 from __future__ import annotations
 
 import os
-from types import TracebackType
-from typing import Optional
 
 from interlock.errors import Busy
 from interlock.rpmdb.backend import Database
@@ -37,12 +35,7 @@ class RpmLock:
                 return self
             os.close(self.descriptor)
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
     def release(self) -> None:

@@ -28,9 +28,10 @@ from interlock.upgrade import proof
 from interlock.upgrade import state as states
 from interlock.upgrade.isolation import Isolation, choose_isolation
 from interlock.upgrade.journal import Journal
+from interlock.upgrade.listener import TransactionListener
 from interlock.upgrade.operation import Operation, list_operations
 from interlock.upgrade.plan import INSTALL_ONLY, Plan
-from interlock.upgrade.process import WorkerEnded, WorkerProcess
+from interlock.upgrade.process import WorkerProcess
 from interlock.upgrade.verify import FileChecker, Finding, payload_files, summary
 from interlock.upgrade.watch import ScriptWatch
 from interlock.upgrade.worker import Element, Job
@@ -51,11 +52,7 @@ class Engine:
         self.files: dict[str, str] = operation.read_json("staged.json")["files"]
         self.state: states.State = operation.state() or states.Planned(packages=0)
         self.checker = FileChecker()
-        self.touched = False
-        self.failed_scripts: list[str] = []
-        self.result: dict[str, Any] = {}
-        self.counts = {"install": 0, "erase": 0}
-        self.total = 0
+        self.transaction: Optional[TransactionListener] = None
 
     def enter(self, following: states.State) -> None:
         """Go to another state, durably, and tell."""
@@ -95,8 +92,8 @@ class Engine:
             try:
                 with WorkerProcess(self._job(isolation), self.host.trace) as worker:
                     self._prepare(isolation, worker)
-                    self._apply(worker)
-                self._verify(isolation)
+                    transaction = self._apply(worker)
+                self._verify(isolation, transaction)
                 self._commit(isolation)
             except BaseException as error:
                 self._after_failure(isolation, error)
@@ -146,72 +143,41 @@ class Engine:
 
     # -- apply --------------------------------------------------------------------------------------------------
 
-    def _apply(self, worker: WorkerProcess) -> None:
+    def _apply(self, worker: WorkerProcess) -> TransactionListener:
         self.enter(states.Applying(worker=worker.pid))
         watch = ScriptWatch(self.events, self.host.clock, self.host.proc, worker.pid)
+        transaction = TransactionListener(self.events, self.checker, watch, len(self.files))
+        self.transaction = transaction
         worker.go()
-        while not self.result:
+        while not transaction.result:
             message = worker.message(0.0 if self.checker.queue else POLL_SECONDS)
-            if message is None:
+            if message is not None:
+                transaction.heard(message)
+            else:
                 self.checker.work()
                 watch.tick()
-            else:
-                self._heard(message, watch)
-        if self.result["problems"]:
-            raise WorkerEnded(detail="; ".join(self.result["problems"]))
-        self.enter(states.Applied(failed_scripts=tuple(self.failed_scripts)))
+        self.enter(states.Applied(failed_scripts=tuple(transaction.failed_scripts)))
         self.host.trace.point("applied")
-
-    def _heard(self, message: dict[str, Any], watch: ScriptWatch) -> None:
-        kind = message.pop("kind")
-        if kind == "transaction":
-            self.total = message["elements"]
-            self.events.emit("transaction.started", elements=self.total)
-        elif kind == "element":
-            self._element_started(message["package"], message["action"])
-        elif kind == "element_done":
-            self.checker.unpacked(message["package"])
-            self.events.emit("element.finished", **message)
-        elif kind == "script":
-            watch.started(message["package"], message["script"])
-            self.events.emit("script.started", **message)
-        elif kind == "script_done":
-            self._script_done(message, watch)
-        elif kind == "result":
-            self.result = message
-        elif kind == "failed":
-            raise WorkerEnded(detail=message["detail"])
-
-    def _element_started(self, package: str, action: str) -> None:
-        self.touched = True
-        self.counts[action] += 1
-        installs = len(self.files)
-        total = installs if action == "install" else max(self.total - installs, self.counts[action])
-        self.events.emit("element.started", package=package, action=action, number=self.counts[action], total=total)
-
-    def _script_done(self, message: dict[str, Any], watch: ScriptWatch) -> None:
-        watch.ended()
-        self.events.emit("script.finished", **message)
-        if message["failed"]:
-            self.failed_scripts.append(f"{message['script']} of {message['package']}")
+        return transaction
 
     # -- verify, commit -----------------------------------------------------------------------------------------
 
-    def _verify(self, isolation: Isolation) -> None:
+    def _verify(self, isolation: Isolation, transaction: TransactionListener) -> None:
         self.events.emit("step.started", step="verify", detail=f"{self.checker.files} files")
         began = self.host.clock.monotonic()
-        findings = [Finding(one, "failed") for one in self.failed_scripts]
-        findings += self.checker.finish(frozenset(self.result["skipped"]))
-        findings += proof.packages(self.expected(), self.result["nevras"])
+        nevras: list[str] = transaction.result["nevras"]
+        findings = [Finding(one, "failed") for one in transaction.failed_scripts]
+        findings += self.checker.finish(frozenset(transaction.result["skipped"]))
+        findings += proof.packages(self.expected(), nevras)
         findings += proof.programs_run(self.host.runner)
         if not findings:
-            findings = proof.convert(self.host, isolation.database, isolation.written, self.result["nevras"])
+            findings = proof.convert(self.host, isolation.database, isolation.written, nevras)
         for one in findings:
             self.events.emit("finding", subject=one.subject, detail=one.detail)
         if findings:
             raise InterlockError(detail=f"the new state is not the planned one: {summary(findings)}")
         self.events.emit("step.finished", step="verify", seconds=round(self.host.clock.monotonic() - began, 3))
-        self.enter(states.Verified(files=self.checker.files, packages=len(self.result["nevras"])))
+        self.enter(states.Verified(files=self.checker.files, packages=len(nevras)))
         self.host.trace.point("verified")
 
     def expected(self) -> frozenset[str]:
@@ -250,7 +216,7 @@ class Engine:
             return
         if not isinstance(self.state, (states.Applying, states.Applied, states.Verified)):
             return
-        if self.touched:
+        if self.transaction is not None and self.transaction.touched:
             self._hold(isolation, str(error))
         else:
             self.enter(states.RollingBack(reason=str(error)))

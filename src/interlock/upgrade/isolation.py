@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from types import TracebackType
-from typing import Optional
 
 from interlock.errors import InterlockError, Refused
 from interlock.host.context import Host
@@ -60,12 +58,7 @@ class Isolation(ABC):
         """Begin."""
 
     @abstractmethod
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """End; what was neither committed nor kept is undone."""
 
 
@@ -98,12 +91,7 @@ class ShadowIsolation(Isolation):
         self.settled = True
         return self.shadow.path
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if not self.settled:
             self.shadow.discard()
 
@@ -155,12 +143,7 @@ class GateIsolation(Isolation):
         self.settled = True
         return written
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if not self.settled:
             restore_content(self.shadow.path, self.database)
             self.shadow.discard()
