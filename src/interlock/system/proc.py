@@ -121,14 +121,17 @@ class ProcReader:
         return f"[{name}]" if name else ""
 
     def cgroup(self, pid: int) -> str:
-        """Return the control group of ``pid`` in systemd's or the unified hierarchy."""
-        lines = (self._text(str(pid), "cgroup") or "").splitlines()
-        for prefix in ("name=systemd:", ":"):
-            for line in lines:
-                number, _, rest = line.partition(":")
-                if rest.startswith(prefix) and (prefix != ":" or number == "0"):
-                    return rest[len(prefix) :]
-        return ""
+        """Return the control group of ``pid`` that systemd gave it, in its own or the unified hierarchy.
+
+        Where both are mounted the one that names a unit counts: in a container the other may be the outside's.
+        """
+        found = [""]
+        for line in (self._text(str(pid), "cgroup") or "").splitlines():
+            number, _, rest = line.partition(":")
+            controllers, _, path = rest.partition(":")
+            if controllers == "name=systemd" or (number == "0" and not controllers):
+                found.append(path)
+        return max(found, key=lambda path: (_names_unit(path), len(path)))
 
     def unit(self, pid: int) -> str:
         """Return the systemd unit that ``pid`` belongs to, or an empty string."""
@@ -161,6 +164,10 @@ def _number(fields: list[str], position: int) -> Optional[int]:
         return int(fields[position])
     except (IndexError, ValueError):
         return None
+
+
+def _names_unit(path: str) -> bool:
+    return any(part.endswith((".service", ".scope", ".slice")) for part in path.split("/"))
 
 
 def _parse_lock(line: str) -> Optional[FileLock]:
