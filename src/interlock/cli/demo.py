@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, Callable
 
 from interlock.cli.output import print_json, say, table
+from interlock.errors import Busy
 from interlock.lab import demo
 from interlock.lab.demo import Result, Upgrade
 from interlock.lab.hosts import Lab
@@ -37,14 +38,22 @@ def run(options: argparse.Namespace, lab: Lab) -> int:
     """Run the demo; exit status 1 where Interlock has not done what it promises."""
     try:
         result = demo.run_demo(lab, _Silent() if options.json else Show())
-    finally:
-        if not options.keep:
-            demo.remove_hosts(lab)
+    except Busy:
+        raise
+    except BaseException:
+        _clean(options, lab)
+        raise
+    _clean(options, lab)
     if options.json:
         print_json({**asdict(result), "good": result.good})
     else:
         say_result(result, options.keep)
     return 0 if result.good else 1
+
+
+def _clean(options: argparse.Namespace, lab: Lab) -> None:
+    if not options.keep:
+        demo.remove_hosts(lab)
 
 
 class _Silent:

@@ -7,21 +7,27 @@ demo tries fresh hosts until rpm has hung or has failed with files changed, and 
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Optional, Protocol
 
-from interlock.lab import evidence, plain, state, verbs
+from interlock.errors import Busy
+from interlock.lab import evidence, plain, preflight, state, verbs
+from interlock.lab.cache import try_locked
 from interlock.lab.depots import release_depot
 from interlock.lab.evidence import Answers, DatabaseState
 from interlock.lab.handle import HostHandle
 from interlock.lab.hosts import Lab
 from interlock.lab.releases import Release, find_release, predecessor
 from interlock.lab.waiting import Waiting, waiting_processes
+from interlock.system.clock import age
 from interlock.system.run import pasteable
 
+LOCK = "demo.lock"
 PREFIXES = ("demo-plain-", "demo-interlock-")
 TRIES = 3
 PLAIN_LIMIT = 40.0
@@ -106,9 +112,23 @@ class Listener(Protocol):
 
 def run_demo(lab: Lab, listener: Listener) -> Result:
     """Run the whole demo, building images first where they are missing; the hosts stay up."""
-    remove_hosts(lab)
-    verbs.build(lab, [])
-    return Demo(lab, listener).run()
+    preflight.check_machine(lab.cache, lab.runner)
+    lab.cache.home.mkdir(parents=True, exist_ok=True)
+    with _only_demo(lab):
+        remove_hosts(lab)
+        verbs.build(lab, [])
+        return Demo(lab, listener).run()
+
+
+@contextmanager
+def _only_demo(lab: Lab) -> Iterator[None]:
+    """Two demos would remove each other's hosts: the second is told who is at work."""
+    owner = lab.cache.home / f"{LOCK}.owner"
+    with try_locked(lab.cache, LOCK) as held:
+        if not held:
+            raise Busy(owner=f"interlock lab demo ({owner.read_text()})", age=age(time.time() - owner.stat().st_mtime))
+        owner.write_text(f"pid {os.getpid()}")
+        yield
 
 
 def remove_hosts(lab: Lab) -> list[str]:
