@@ -12,7 +12,7 @@ from typing import Any, Callable
 from interlock.cli.output import print_json, say, table
 from interlock.errors import Busy
 from interlock.lab import demo
-from interlock.lab.demo import Result, Upgrade
+from interlock.lab.demo_report import Result, Upgrade
 from interlock.lab.hosts import Lab
 from interlock.lab.releases import find_release
 from interlock.lab.waiting import Waiting

@@ -12,14 +12,13 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Optional, Protocol
+from dataclasses import replace
 
 from interlock.errors import Busy
 from interlock.lab import evidence, plain, preflight, state, verbs
 from interlock.lab.cache import try_locked
+from interlock.lab.demo_report import Listener, Result, Upgrade
 from interlock.lab.depots import release_depot
-from interlock.lab.evidence import Answers, DatabaseState
 from interlock.lab.handle import HostHandle
 from interlock.lab.hosts import Lab
 from interlock.lab.releases import Release, find_release, predecessor
@@ -35,79 +34,6 @@ INTERLOCK_LIMIT = 240.0
 QUERY_LIMIT = 5.0
 # Another try begins only as long as the whole demo stays well under two minutes.
 LATEST_TRY = 45.0
-
-
-@dataclass(frozen=True)
-class Upgrade:
-    """One upgrade of one host, and what is known of it afterwards. ``seconds`` is its own time, start to end."""
-
-    host: str
-    by: str
-    before: str
-    after: str
-    agent: str
-    command: str
-    outcome: str
-    status: Optional[int]
-    seconds: float
-    said: str
-    answers: Answers
-    database: DatabaseState
-    files_changed: int
-    processes: tuple[Waiting, ...] = ()
-    output: tuple[str, ...] = ()
-    slowest_before: float = 0.0
-    query: str = ""
-    query_processes: tuple[Waiting, ...] = ()
-    reboot_by: str = ""
-    reboot_seconds: Optional[float] = None
-    query_after_reboot: str = ""
-
-    @property
-    def between(self) -> bool:
-        """Say whether it left the host between two states."""
-        return self.outcome == "hung" or (self.outcome == "failed" and self.files_changed > 0)
-
-
-@dataclass(frozen=True)
-class Result:
-    """All of a demo."""
-
-    plain: tuple[Upgrade, ...]
-    interlock: tuple[Upgrade, ...]
-    seconds: float
-
-    @property
-    def good(self) -> bool:
-        """Say whether Interlock did what it promises, whatever became of plain rpm."""
-        return all(
-            one.outcome == "committed" and not one.database.twice and one.reboot_seconds is not None
-            for one in self.interlock
-        )
-
-
-class Listener(Protocol):
-    """Whoever shows the demo while it runs."""
-
-    def act(self, title: str) -> None:
-        """Another part begins."""
-        ...
-
-    def command(self, host: str, command: str) -> None:
-        """A command begins on a host."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something happened."""
-        ...
-
-    def ended(self, upgrade: Upgrade) -> None:
-        """An upgrade has ended."""
-        ...
-
-    def aftermath(self, upgrade: Upgrade) -> None:
-        """It is known whether the host answers, and whether it comes back from a reboot."""
-        ...
 
 
 def run_demo(lab: Lab, listener: Listener) -> Result:
@@ -212,6 +138,8 @@ class Demo:
         self.listener.ended(upgrade)
         query, seconds = host.describe_query(QUERY_LIMIT), host.reboot()
         after = "" if seconds is None else host.describe_query(QUERY_LIMIT)
+        # The host stays up for a look; its agent would keep a processor busy for ever.
+        host.switch_agent(agent, on=False)
         known = replace(upgrade, query=query, reboot_by="reboot", reboot_seconds=seconds, query_after_reboot=after)
         self.listener.aftermath(known)
         return known
