@@ -28,6 +28,9 @@ from interlock.system.run import Runner
 
 DEPOTS = "/srv/depots"
 LONG_LIMIT = 400.0
+# More than this many cores kept busy by others, and a run is not begun, or taken again.
+QUIET_CORES = 0.35
+PATIENCE_SECONDS = 90.0
 _NUMBERS = itertools.count(1)
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MARK = "bench-times"
@@ -52,6 +55,7 @@ def make_lab(work: Path) -> Lab:
 @contextmanager
 def fresh_host(lab: Lab, release: str, *agents: str) -> Iterator[HostHandle]:
     """Boot a host, wait until its boot is over, and take it down at once after use."""
+    _wait_until_quiet()
     name = f"bench-{os.getpid()}-{next(_NUMBERS)}"
     verbs.up(lab, name, release, None, list(agents))
     try:
@@ -64,6 +68,16 @@ def fresh_host(lab: Lab, release: str, *agents: str) -> Iterator[HostHandle]:
         verbs.down(lab, [name], False)
 
 
+def _wait_until_quiet() -> None:
+    """Wait, but not for ever, until others leave the machine alone."""
+    limit = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < limit:
+        before = _machine_seconds()
+        time.sleep(1.0)
+        if _machine_seconds() - before < QUIET_CORES:
+            return
+
+
 def warm(lab: Lab, depot: str) -> None:
     """Read a depot once, so that the first to be measured does not pay for the disk."""
     for folder in verbs.depot_paths(lab, depot):
@@ -73,7 +87,7 @@ def warm(lab: Lab, depot: str) -> None:
 
 @dataclass(frozen=True)
 class Timed:
-    """One command. ``begin`` and ``end`` are seconds since the epoch; ``foreign`` is how many cores others kept busy."""
+    """One command. ``begin`` and ``end`` are seconds since the epoch; ``foreign``: how many cores others kept busy."""
 
     command: str
     status: int
@@ -117,10 +131,13 @@ def plain_command(depot: str) -> str:
 
 def _busy(host: HostHandle) -> tuple[float, float, float]:
     """Return now, the processor seconds of the whole machine, and those of the host."""
+    return time.monotonic(), _machine_seconds(), _host_seconds(host)
+
+
+def _machine_seconds() -> float:
     words = Path("/proc/stat").read_text().splitlines()[0].split()
     user, nice, system, _idle, _wait, irq, soft, steal = map(int, words[1:9])
-    whole = (user + nice + system + irq + soft + steal) / _TICKS
-    return time.monotonic(), whole, _host_seconds(host)
+    return (user + nice + system + irq + soft + steal) / _TICKS
 
 
 def _host_seconds(host: HostHandle) -> float:

@@ -1,65 +1,23 @@
-"""Hosts for the bench: fresh, named after it, taken down at once; commands timed; processes watched from outside."""
+"""Memory of a host's processes, watched from outside; and percentiles."""
 
 from __future__ import annotations
 
-import itertools
+import math
 import os
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from interlock.lab import verbs
 from interlock.lab.handle import HostHandle
-from interlock.lab.hosts import Lab
 
-LIMIT = 400.0
-_NUMBERS = itertools.count(1)
-
-
-@contextmanager
-def fresh_host(lab: Lab, release: str, *agents: str) -> Iterator[HostHandle]:
-    """Bring up a host, and remove it whatever happens."""
-    name = f"bench-upgrade-{os.getpid()}-{next(_NUMBERS)}"
-    verbs.up(lab, name, release, None, list(agents))
-    try:
-        yield HostHandle(lab, name)
-    finally:
-        verbs.down(lab, [name], everything=False)
+EVERY_SECONDS = 0.2
+ROLES = ("engine", "worker", "front end", "plain rpm")
 
 
-@dataclass(frozen=True)
-class Span:
-    """One command: when it began and ended (seconds since the epoch), and its status."""
-
-    begin: float
-    end: float
-    status: int
-    output: str
-
-    @property
-    def seconds(self) -> float:
-        return self.end - self.begin
-
-
-def timed(host: HostHandle, command: str, limit: float = LIMIT) -> Span:
-    """Run a shell command on the host, over ssh, from its start to its end."""
-    begin = time.time()
-    done = host.run(["sh", "-c", command], limit)
-    return Span(begin, time.time(), done.status, (done.stderr.strip() or done.stdout.strip())[-400:])
-
-
-def guarded(depot: str) -> str:
-    return f"interlock update --depot /srv/depots/{depot} --yes"
-
-
-def must_succeed(span: Span, command: str) -> Span:
-    """A figure of a run that failed would be a figure of something else."""
-    if span.status != 0:
-        raise SystemExit(f"`{command}` ended with {span.status}: {span.output}")
-    return span
+def rank(times: Sequence[float], share: float) -> float:
+    """Return a percentile of sorted values by nearest rank."""
+    return times[max(0, math.ceil(share * len(times)) - 1)] if times else 0.0
 
 
 @dataclass
@@ -68,6 +26,7 @@ class Watch:
 
     host: HostHandle
     peaks: dict[str, float] = field(default_factory=dict)
+    _known: dict[int, str] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: Optional[threading.Thread] = None
 
@@ -82,24 +41,29 @@ class Watch:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(0.2):
+        while not self._stop.wait(EVERY_SECONDS):
             for pid in self.host.pids():
-                role = self._role(pid)
-                if role:
-                    self.peaks[role] = max(self.peaks.get(role, 0.0), self._peak(pid))
+                self._sample(pid)
+
+    def _sample(self, pid: int) -> None:
+        # A process may become another program after its fork: until it has a role, it is looked at again.
+        role = self._known.get(pid) or self._role(pid)
+        if role:
+            self._known[pid] = role
+            self.peaks[role] = max(self.peaks.get(role, 0.0), self._peak(pid))
 
     def _role(self, pid: int) -> str:
         proc = self.host.lab.proc
         words = proc.command(pid).split()
-        if words and os.path.basename(words[0]) == "rpm" and words[1:2] == ["-Uvh"]:
-            return "plain rpm"
-        if "interlock" not in " ".join(words):
+        if os.path.basename(words[0] if words else "") == "rpm":
+            return "plain rpm" if "-Uvh" in words else ""
+        if "/usr/local/bin/interlock" not in words:
             return ""
-        if not proc.unit(pid).startswith("interlock-"):
-            return "front end" if "update" in words and "python" in words[0] else ""
+        if not proc.unit(pid).startswith("interlock-2"):
+            return "front end" if "python" in words[0] else ""
         parent = proc.parent(pid)
-        inside = parent is not None and proc.unit(parent) == proc.unit(pid)
-        return "worker" if inside else "engine"
+        # The worker is the engine's fork, in the same unit; the engine's parent is the host's init.
+        return "worker" if parent is not None and proc.unit(parent) == proc.unit(pid) else "engine"
 
     def _peak(self, pid: int) -> float:
         try:

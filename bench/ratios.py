@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
-from benchhost import LONG_LIMIT, Timed, fresh_host, plain_command, say, timed, update_command, warm
-
+from benchhost import LONG_LIMIT, QUIET_CORES, Timed, fresh_host, plain_command, say, timed, update_command, warm
 from interlock.lab.hosts import Lab
 
-# More than this many cores kept busy by others, and a run is taken again. The kernel's own writing is in it.
-QUIET_CORES = 0.35
 ATTEMPTS = 3
 
 

@@ -22,7 +22,7 @@ def job(tmp_path: Path) -> Job:
         (tmp_path / name / "name").write_text(name)
     return Job(
         elements=(), removed={"gone": "gone-1-1.noarch"}, database=str(tmp_path / "database"),
-        shadow=str(tmp_path / "shadow"), lock="", output=str(tmp_path / "output"), check_signatures=True, nice=3,
+        shadow=str(tmp_path / "shadow"), lock="", output=str(tmp_path / "output"), nice=3,
     )  # fmt: skip
 
 

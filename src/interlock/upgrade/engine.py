@@ -108,7 +108,7 @@ class Engine:
             elements=elements, removed=self._removed(), database=isolation.database.path, shadow=isolation.bind,
             # Behind the gate, or with a lock outside of the database, the worker would meet the engine's own lock.
             lock="" if isolation.hides_lock else self.operation.path("rpm.lock"),
-            output=self.operation.path("scriptlets.log"), check_signatures=not self.request.allow_unsigned,
+            output=self.operation.path("scriptlets.log"),
             nice=self.request.nice,
         )  # fmt: skip
 
