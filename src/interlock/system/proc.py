@@ -60,6 +60,14 @@ class ProcReader:
         except (IndexError, ValueError):
             return None
 
+    def available_memory(self) -> int:
+        """Return the bytes that can be used without swapping (``MemAvailable``), 0 where the kernel does not say."""
+        for line in (self._text("meminfo") or "").splitlines():
+            words = line.split()
+            if words[:1] == ["MemAvailable:"] and len(words) > 1 and words[1].isdecimal():
+                return int(words[1]) * 1024
+        return 0
+
     def pids(self) -> list[int]:
         """Return the processes that are there now, in order."""
         try:

@@ -24,8 +24,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import IO, Any, NoReturn, Optional
 
+from interlock.rpmdb.memory import MemoryShadow
 from interlock.rpmdb.reader import load_bindings, nevra_of
 from interlock.system import linux
+from interlock.system.proc import ProcReader
 from interlock.system.trace import Trace
 
 OUTPUT_KEPT = 2000
@@ -73,6 +75,7 @@ class Worker:
         self.job, self.trace, self.say, self.hear = job, trace, say, hear
         self.rpm: ModuleType
         self.transaction: Any = None
+        self.memory: Optional[MemoryShadow] = None
         self.output = -1
         self.script_began = 0.0
         self.output_seen = 0
@@ -103,6 +106,7 @@ class Worker:
         linux.unshare_mounts()
         linux.make_mounts_slave()
         if self.job.shadow:
+            self.memory = MemoryShadow.over(self.job.shadow, ProcReader())
             linux.bind_mount(self.job.shadow, self.job.database)
         self.output = os.open(self.job.output, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(self.output, 1)
@@ -169,7 +173,13 @@ class Worker:
         if answer is not None and not problems:
             problems = [self._new_output() or "rpm ended with errors"]
         self.transaction.closeDB()
-        self._tell("result", problems=problems, **self._database())
+        found = self._database()
+        self._bring_back()
+        self._tell("result", problems=problems, **found)
+
+    def _bring_back(self) -> None:
+        if self.memory is not None:
+            self.memory.bring_back()
 
     def _database(self) -> dict[str, Any]:
         """Read back what the database says now, with the library that wrote it."""
@@ -204,8 +214,7 @@ class Worker:
         elif what == rpm.RPMCALLBACK_SCRIPT_ERROR and total != 0:
             self._give_up(key, amount)
         elif what in (rpm.RPMCALLBACK_UNPACK_ERROR, rpm.RPMCALLBACK_CPIO_ERROR):
-            self._tell("failed", detail=f"unpacking {self._name(key)} failed")
-            os._exit(2)
+            self._stop(f"unpacking {self._name(key)} failed")
         return None
 
     def _script_done(self, key: Any, tag: int, code: int) -> None:
@@ -218,7 +227,12 @@ class Worker:
 
     def _give_up(self, key: Any, tag: int) -> None:
         name = _script_name(self.rpm, tag)
-        self._tell("failed", detail=f"{name} of {self._name(key)} failed, and rpm gives the package up for it")
+        self._stop(f"{name} of {self._name(key)} failed, and rpm gives the package up for it")
+
+    def _stop(self, detail: str) -> NoReturn:
+        """End in the middle; what has been written is brought back for a look."""
+        self._bring_back()
+        self._tell("failed", detail=detail)
         sys.stderr.flush()
         os._exit(2)
 
