@@ -173,3 +173,9 @@ def test_paths_inside_a_depot(path: str) -> None:
 def test_paths_that_lead_out_of_it(path: str) -> None:
     with pytest.raises(ValueError, match="leads out"):
         safe_path(path)
+
+
+def test_a_directory_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    with pytest.raises(DepotUnreadable, match="f is not a regular file"):
+        list(open_source(str(tmp_path)).chunks("f", 1))

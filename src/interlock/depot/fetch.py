@@ -37,10 +37,11 @@ def is_fetched(package: DepotPackage, directory: str) -> bool:
         descriptor = os.open(path_of(package, directory), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_size != package.download_size:
+        os.close(descriptor)
+        return False
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_size != package.download_size:
-            return False
         hasher = package.digest.hasher()
         for chunk in iter(lambda: stream.read(CHUNK), b""):
             hasher.update(chunk)

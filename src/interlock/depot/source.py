@@ -107,9 +107,10 @@ class DirectorySource(Source):
             raise FileMissing(depot=self.location, file=path) from None
         except OSError as error:
             raise DepotUnreadable(depot=self.location, detail=f"{path}: {_reason(error)}") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise DepotUnreadable(depot=self.location, detail=f"{path} is not a regular file")
         with os.fdopen(descriptor, "rb", buffering=0) as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise DepotUnreadable(depot=self.location, detail=f"{path} is not a regular file")
             yield stream
 
 
