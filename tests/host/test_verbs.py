@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from conftest import Host
 from rpms import Recipe
+from test_concurrency import until
 
 from interlock.events import SCHEMA
 from interlock.lab import verbs
@@ -64,6 +65,15 @@ def test_check_sees_agents(host: Host) -> None:
     finally:
         verbs.switch_agent(host.lab, host.name, "insight", False)
     assert any("HP Insight Management Agents" in row["detail"] for row in rows)
+
+
+def test_check_sees_a_program_that_is_on_no_list(host: Host) -> None:
+    """By evidence: something runs rpm again and again."""
+    verbs.switch_agent(host.lab, host.name, "storm", True)
+    try:
+        until(lambda: any("interlock-lab-storm" in row["detail"] for row in host.json("check")["reasons"]))
+    finally:
+        verbs.switch_agent(host.lab, host.name, "storm", False)
 
 
 def test_stage_changes_nothing(host: Host) -> None:

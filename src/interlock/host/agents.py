@@ -7,6 +7,7 @@ open or mapped, or that is rpm itself.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -49,6 +50,8 @@ KNOWN_UNITS: Mapping[str, str] = {
     "akmods": "akmods",
     "monitorix": "Monitorix",
 }
+# The units of our own engine, interlock-<operation>.service.
+OWN_UNIT = re.compile(r"interlock-\d{8}-\d{6}-[0-9a-f]{4}\.service$")
 RPM_PROGRAMS = ("rpm", "rpmquery", "rpmdb", "rpmkeys", "dnf", "dnf5", "yum", "zypper", "microdnf")
 
 
@@ -69,7 +72,7 @@ def running_agents(proc: ProcReader, database: str) -> list[Agent]:
         name = unit.rpartition(".")[0]
         if name.lower() in KNOWN_UNITS:
             known.setdefault(KNOWN_UNITS[name.lower()], f"unit {unit}")
-        elif pid != os.getpid() and not unit.startswith("interlock-") and _uses_database(proc, pid, database):
+        elif pid != os.getpid() and not OWN_UNIT.match(unit) and _uses_database(proc, pid, database):
             seen.setdefault(unit or proc.command(pid), f"{proc.command(pid)} (pid {pid}) uses the package database")
     return [Agent(name, why) for name, why in sorted(known.items())] + [
         Agent(name, why) for name, why in sorted(seen.items())
