@@ -149,7 +149,7 @@ def test_ending_a_session_that_has_ended_does_nothing() -> None:
     assert child.returncode == 0
 
 
-@pytest.mark.parametrize(("code", "status"), [("exit 5", 5), ("kill -INT $$", 130)])
+@pytest.mark.parametrize(("code", "status"), [("exit 5", 5), ("kill -TERM $$", 143)])
 def test_an_attached_program_gives_its_status_as_a_shell_would(code: str, status: int) -> None:
     assert Runner().attach(["/bin/sh", "-c", code]) == status
 
