@@ -40,6 +40,11 @@ class Paths:
         return self._under("var/lib/interlock/hold.json")
 
     @property
+    def cures(self) -> str:
+        """One folder for each run of `doctor --cure`, with the copy that takes it back."""
+        return self._under("var/lib/interlock/cures")
+
+    @property
     def packages(self) -> str:
         """Fetched packages, named by their digest."""
         return self._under("var/cache/interlock/packages")

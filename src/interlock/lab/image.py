@@ -25,7 +25,7 @@ from interlock.lab.strip import strip_tree
 from interlock.lab.tools import ensure_updates
 from interlock.system.run import Completed, Runner
 
-RECIPE = "2"
+RECIPE = "3"
 
 
 @dataclass(frozen=True)

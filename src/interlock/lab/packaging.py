@@ -164,7 +164,8 @@ def build_packages(
 ) -> list[Path]:
     """Build every spec from the files under ``root`` into ``target``, and return the packages."""
     shutil.rmtree(work, ignore_errors=True)
-    for folder in (work, work / "BUILD", work / "SRPMS", work / "home", target):
+    # All that rpmbuild would make itself: where two of them make it at once, one of them fails.
+    for folder in (work, target, *(work / name for name in ("BUILD", "BUILDROOT", "SRPMS", "home"))):
         folder.mkdir(parents=True, exist_ok=True)
     texts = _write_specs(specs, work)
     shares = [texts[start : start + 20] for start in range(0, len(texts), 20)]

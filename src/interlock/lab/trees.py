@@ -17,7 +17,8 @@ RECIPE = "1"
 # A small server: systemd, ssh, rpm with its bindings, and what an administrator would miss first.
 PACKAGES = (
     "systemd", "systemd-sysv", "libpam-systemd", "dbus", "openssh-server", "iproute2", "iputils-ping", "rpm",
-    "python3", "python3-rpm", "procps", "e2fsprogs", "kmod", "less", "gzip", "xz-utils", "zstd", "strace",
+    "dnf", "zypper", "python3", "python3-rpm", "procps", "psmisc", "e2fsprogs", "kmod", "less", "gzip", "xz-utils",
+    "zstd", "strace",
 )  # fmt: skip
 
 _LISTS = ("var/cache/apt/archives", "var/lib/apt/lists", "var/log")

@@ -1,0 +1,12 @@
+"""Plans the cures of the catalogue's cases: what is wrong with the content, without any process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Callable
+
+from interlock.waits.cure import Cure
+from interlock.waits.facts import Facts
+from interlock.waits.finding import Finding
+
+CURES: Mapping[str, Callable[[Finding, Facts], Cure]] = {}
