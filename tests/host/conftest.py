@@ -16,11 +16,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from rpms import Recipe, make_depot
-
 from interlock.lab import ssh, state, verbs
 from interlock.lab.cache import Cache, default_home
 from interlock.lab.hosts import Lab
+from interlock.lab.recipe import Recipe, make_depot
 from interlock.lab.signing import SigningKey, ensure_key
 from interlock.system.proc import ProcReader
 from interlock.system.run import Completed, Runner

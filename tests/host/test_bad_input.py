@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Host
-from rpms import Recipe, build, index
 
 from interlock.lab import verbs
 from interlock.lab.hosts import Lab
+from interlock.lab.recipe import Recipe, build, index
 from interlock.lab.signing import ensure_key
 from interlock.system.run import Completed
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Host
-from rpms import Recipe
 
 from interlock.lab import ssh, state
+from interlock.lab.recipe import Recipe
 
 RELEASES = ["classic", "current", "next"]
 HostOf = Callable[..., Host]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Host
-from rpms import Recipe
+
+from interlock.lab.recipe import Recipe
 
 RELEASES = ["classic", "current", "next"]
 HostOf = Callable[..., Host]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Host
-from rpms import Recipe
 from test_concurrency import go_on, until
+
+from interlock.lab.recipe import Recipe
 
 HostOf = Callable[..., Host]
 DepotOn = Callable[..., str]

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from conftest import Host
-from rpms import Recipe
 from test_concurrency import until
 
 from interlock.events import SCHEMA
 from interlock.lab import verbs
 from interlock.lab.hosts import Lab
+from interlock.lab.recipe import Recipe
 
 DepotOn = Callable[..., str]
 

@@ -11,7 +11,7 @@ import sys
 from typing import Optional
 
 from interlock import __version__
-from interlock.cli import records, upgrade
+from interlock.cli import doctor, records, upgrade
 from interlock.cli.output import print_error
 from interlock.errors import ExitStatus, InterlockError, Refused
 
@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=argparse.ArgumentParser)
     upgrade.add_parsers(subparsers)
     records.add_parsers(subparsers)
+    doctor.add_parsers(subparsers)
     # The zipapp that goes onto hosts has no lab in it.
     if importlib.util.find_spec("interlock.lab") and importlib.util.find_spec("interlock.cli.lab"):
         importlib.import_module("interlock.cli.lab").add_parser(subparsers)

@@ -27,6 +27,7 @@ from interlock.waits import (
     read_scriptlets,
     read_state,
     read_system,
+    read_trial,
 )
 from interlock.waits.facts import Facts
 
@@ -73,4 +74,6 @@ def look(place: Place) -> Facts:
 def examine(place: Place, facts: Facts) -> Facts:
     """Add what only ``doctor`` needs: who makes progress, the state of the database, and the rest of the host."""
     facts = facts._replace(moving=read_moving.read_moving(place, facts))
-    return facts._replace(state=read_state.read_state(place, facts), system=read_system.read_system(place, facts))
+    state = read_state.read_state(place, facts)
+    trial, hung = read_trial.read_trial(place, facts)
+    return facts._replace(state=state._replace(trial=trial, hung=hung), system=read_system.read_system(place, facts))

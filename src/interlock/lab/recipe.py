@@ -1,4 +1,4 @@
-"""Small packages and depots for tests, made with the real tools."""
+"""Small packages and depots for tests and scenarios, made with the real tools."""
 
 from __future__ import annotations
 

@@ -1,0 +1,7 @@
+"""Cases of the lab: the family of ``interlock.waits.find_bdb``."""
+
+from __future__ import annotations
+
+from interlock.lab.cases.case import LabCase
+
+CASES: tuple[LabCase, ...] = ()
