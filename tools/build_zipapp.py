@@ -9,7 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-LEFT_OUT = ("lab", "cli/lab.py", "cli/demo.py")
+LEFT_OUT = ("lab", "cli/lab.py", "cli/lab_cases.py", "cli/demo.py")
 FIXED_TIME = (2020, 1, 1, 0, 0, 0)
 INTERPRETER = b"#!/usr/bin/env python3\n"
 

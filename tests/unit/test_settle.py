@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -209,6 +210,22 @@ def test_behind_the_gate_the_content_from_before_is_put_back(scene: Scene) -> No
     assert Path(scene.database.path, "Packages").read_text() == "from the shadow"
     assert os.stat(scene.database.path).st_ino == inode
     assert scene.ended()[-1] == "held"
+
+
+def test_regions_of_the_killed_environment_go_with_what_it_wrote(scene: Scene) -> None:
+    Path(scene.database.path, "__db.001").write_text("a lock that nobody can release")
+    scene.journal(scene.isolate("gate"), scene.prepared("gate"), *UP_TO["applying"])
+    scene.die()
+    assert not Path(scene.database.path, "__db.001").exists()
+
+
+def test_a_copy_that_is_gone_is_said_and_does_not_stand_in_the_way(scene: Scene) -> None:
+    scene.journal(scene.isolate("gate"), scene.prepared("gate"), *UP_TO["applying"])
+    shutil.rmtree(scene.shadow)
+    (said,) = scene.die()
+    assert f"is gone ({scene.shadow})" in said
+    assert scene.ended()[-1] == "held"
+    assert interrupted(scene.host) is None
 
 
 def test_behind_the_gate_before_the_first_file_the_database_is_left_alone(scene: Scene) -> None:

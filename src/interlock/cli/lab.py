@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, Optional
 
-from interlock.cli import demo
+from interlock.cli import demo, lab_cases
 from interlock.cli.output import print_error, print_json, say, table
 from interlock.errors import InterlockError, UsageError
 from interlock.lab import agents, releases, verbs
@@ -24,6 +24,7 @@ def add_parser(subparsers: Any) -> None:
     inner = parser.add_subparsers(dest="lab_verb", metavar="VERB")
     _add_makers(inner)
     _add_users(inner)
+    lab_cases.add_parsers(inner, make_lab)
     demo.add_parser(inner, make_lab)
 
 

@@ -10,6 +10,7 @@ from typing import Optional
 from interlock.host.context import Host
 from interlock.host.hold import Hold, put_on_hold, read_hold
 from interlock.rpmdb.backend import find_database
+from interlock.rpmdb.lock import RpmLock
 from interlock.system import durable
 from interlock.upgrade import state as states
 from interlock.upgrade.isolation import restore_content
@@ -78,12 +79,25 @@ def _hold(host: Host, operation: Operation, state: states.State, isolate: dict[s
     reason = f"its engine died in the state {state.name}, while files of packages were being changed"
     kept = isolate.get("shadow", "")
     if isolate.get("kind") == "gate":
-        # Without a shadow rpm wrote the database itself; the copy from before is whole.
-        restore_content(kept, find_database(host.runner))
+        reason += _restore(host, kept)
     if read_hold(host.paths) is None:
         put_on_hold(host.paths, Hold(operation.id, reason, host.clock.now(), kept))
     _enter(host, operation, [state, states.OnHold(reason=reason, kept=kept)])
     return f"operation {operation.id} is held: {reason}"
+
+
+def _restore(host: Host, kept: str) -> str:
+    """Put back the database that rpm wrote without a shadow; return what is to be said if that is not possible."""
+    if not os.path.isdir(kept):
+        return f"; the copy of the package database from before is gone ({kept}), it is as rpm left it"
+    database = find_database(host.runner)
+    with RpmLock(database, host.proc):
+        restore_content(kept, database)
+        for name in database.files():
+            # Regions of an environment that was killed in the middle: made anew by the next user.
+            if name.startswith("__db."):
+                durable.remove_file(os.path.join(database.path, name))
+    return ""
 
 
 def _enter(host: Host, operation: Operation, chain: list[states.State]) -> None:
