@@ -23,7 +23,8 @@ def page() -> str:
 def _entry(case: Case) -> str:
     lab = f"lab release `{case.needs}`" if case.made == "real" else f"not made here: it needs {case.needs}"
     backends = ", ".join(case.backends)
-    return f"## {case.number}. {case.title}\n\n`{case.id}` · {backends} · {lab}\n\n{case.means}\n\n**What helps:** {case.cure}\n"
+    head = f"## {case.number}. {case.title}\n\n`{case.id}` · {backends} · {lab}"
+    return f"{head}\n\n{case.means}\n\n**What helps:** {case.cure}\n"
 
 
 if __name__ == "__main__":
