@@ -17,7 +17,7 @@ from interlock.system.proc import ProcReader
 from interlock.system.run import Runner
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parsers(subparsers: Any) -> None:
     """Add ``lab`` and its verbs to the program's parser."""
     parser = subparsers.add_parser("lab", help="real RPM hosts on this machine, to try everything on")
     parser.set_defaults(func=lambda options: _no_verb(parser))
@@ -186,7 +186,7 @@ def _show(options: argparse.Namespace, value: Any, text: str) -> int:
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run the lab alone, without the rest of the program."""
     parser = argparse.ArgumentParser(prog="interlock")
-    add_parser(parser.add_subparsers(metavar="VERB", required=True))
+    add_parsers(parser.add_subparsers(metavar="VERB", required=True))
     words = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(words if words[:1] == ["lab"] else ["lab", *words])
     try:
