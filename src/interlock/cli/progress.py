@@ -76,6 +76,20 @@ class Progress:
             f"  {event['script']} of {event['package']} has been running for {event['seconds']:.0f} s: {event['waits']}"
         )
 
+    def _script_deadlock(self, event: dict[str, Any]) -> None:
+        self._print(f"  {event['script']} of {event['package']} can never end: {event['cycle']}")
+
+    def _script_ended(self, event: dict[str, Any]) -> None:
+        self._print(f"  ended, of {event['script']} of {event['package']}: {event['processes']} ({event['why']})")
+
+    def _process_left(self, event: dict[str, Any]) -> None:
+        script = f", left behind by {event['script']}" if event["script"] else ""
+        self._print(f"  {event['command']} (pid {event['pid']}) still runs{script}")
+
+    def _nested_missing(self, event: dict[str, Any]) -> None:
+        lost = ", ".join(event["missing"]) or "what it was to install"
+        self._print(f"  {event['script']} of {event['package']} runs `{event['command']}`; {lost} is not installed")
+
     def _finding(self, event: dict[str, Any]) -> None:
         self._print(f"  {event['subject']} {event['detail']}")
 

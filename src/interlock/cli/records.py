@@ -93,6 +93,9 @@ def _say_progress(host: Host, name: str) -> None:
         say(f"  last package: {element['package']} ({element['action']} {element['number']} of {element['total']})")
     if script and script["type"] != "script.finished":
         say(f"  scriptlet running: {script['script']} of {script['package']}")
+        for part in ("waits", "cycle", "processes", "why"):
+            if part in script:
+                say(f"    {part}: {script[part]}")
 
 
 def run_history(options: argparse.Namespace) -> int:

@@ -59,7 +59,16 @@ def _update_options(update: Any) -> None:
     update.add_argument("--detach", action="store_true", help="do not wait for the end; `interlock status` follows")
     update.add_argument("--events", metavar="FILE", help="append the operation's events to FILE, as JSON Lines")
     update.add_argument("--nice", type=int, default=0, metavar="N", help="run rpm at this niceness")
+    update.add_argument("--script-limit", type=_limit, default=0.0, metavar="SECONDS",
+                        help="end a scriptlet that takes longer; it then counts as failed (default: none)")  # fmt: skip
     update.add_argument("--verbose", "-v", action="store_true", help="show every package and scriptlet")
+
+
+def _limit(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(text)
+    return seconds
 
 
 def run_scan(options: argparse.Namespace) -> int:
@@ -146,7 +155,12 @@ def run_update(options: argparse.Namespace) -> int:
     _need_root()
     _settle(host, options)
     request = Request(
-        _lasting(options.depot), options.bulletin, options.isolation, options.allow_unsigned, options.nice
+        _lasting(options.depot),
+        options.bulletin,
+        options.isolation,
+        options.allow_unsigned,
+        options.nice,
+        options.script_limit,
     )
     picture = take_picture(host, request.depot, options.bulletin)
     refuse_problems(picture.plan)

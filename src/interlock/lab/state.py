@@ -43,7 +43,8 @@ def check_name(name: str) -> str:
 
 def record_to_json(record: HostRecord) -> dict[str, Any]:
     """Return a JSON object of a record."""
-    return asdict(record)
+    processes = {"maker": record.maker, "keeper": record.keeper}
+    return {**asdict(record), **{name: one and one._asdict() for name, one in processes.items()}}
 
 
 def record_from_json(row: Mapping[str, Any]) -> HostRecord:

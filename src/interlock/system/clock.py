@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -39,11 +38,11 @@ class SystemClock:
         time.sleep(seconds)
 
 
-@dataclass
 class ManualClock:
     """A clock that stands still until told: for tests."""
 
-    at: float = 1_700_000_000.0
+    def __init__(self, at: float = 1_700_000_000.0) -> None:
+        self.at = at
 
     def now(self) -> float:
         """Return the set time."""

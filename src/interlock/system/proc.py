@@ -1,19 +1,54 @@
 """Reads ``/proc``. Any tree can be read, so that a captured one is a test case.
 
-A process may vanish between two reads; that is normal, and answers None or leaves it out.
+A process may vanish between two reads; that is normal, and answers None or leaves it out. What is read of one file
+is bounded, and a file that is no file (a pipe in a captured tree) does not stop the reader.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional, Union
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# The largest of these files are the maps of a big process: some MiB.
+LARGEST = 16 * 1024 * 1024
+_CHUNK = 64 * 1024
+_AGES = 1e12
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-@dataclass(frozen=True)
-class ProcessId:
+def read_bytes(path: str, largest: int = LARGEST) -> Optional[bytes]:
+    """Return a file's content, or as much as ``largest`` of it; None where it cannot be read."""
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except (OSError, ValueError):
+        return None
+    try:
+        return _all_of(descriptor, largest)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _all_of(descriptor: int, largest: int) -> bytes:
+    found = [os.read(descriptor, min(_CHUNK, largest))]
+    size = len(found[0])
+    while found[-1] and size < largest:
+        found.append(os.read(descriptor, min(_CHUNK, largest - size)))
+        size += len(found[-1])
+    return found[0] if len(found) < 3 else b"".join(found)
+
+
+def read_text(path: str, largest: int = LARGEST) -> str:
+    """Return a file's content as text; empty where it cannot be read."""
+    return (read_bytes(path, largest) or b"").decode("utf-8", "replace")
+
+
+class ProcessId(NamedTuple):
     """Names one process for ever: a pid is reused, a pid with its start time and boot id is not.
 
     ``started`` is in clock ticks since boot (proc_pid_stat(5), field 22).
@@ -24,8 +59,7 @@ class ProcessId:
     boot: str
 
 
-@dataclass(frozen=True)
-class FileLock:
+class FileLock(NamedTuple):
     """One line of ``/proc/locks``. ``pid`` is -1 for open-file-description locks; ``waits`` marks a ``->`` line."""
 
     kind: str
@@ -39,14 +73,19 @@ class FileLock:
 class ProcReader:
     """Reads one ``/proc`` tree."""
 
-    def __init__(self, root: Path = Path("/proc")) -> None:
-        self.root = root
+    def __init__(self, root: Union[str, Path] = "/proc") -> None:
+        self.folder = str(root)
+
+    @property
+    def root(self) -> Path:
+        """The tree's directory."""
+        from pathlib import Path  # noqa: PLC0415 - a look at a host starts faster without it
+
+        return Path(self.folder)
 
     def _text(self, *parts: str) -> Optional[str]:
-        try:
-            return self.root.joinpath(*parts).read_bytes().decode("utf-8", "replace")
-        except (OSError, ValueError):
-            return None
+        found = read_bytes("/".join((self.folder, *parts)))
+        return None if found is None else found.decode("utf-8", "replace")
 
     def boot_id(self) -> str:
         """Return this boot's id, or an empty string where the kernel has none to say."""
@@ -56,9 +95,10 @@ class ProcReader:
         """Return the seconds since boot that start times count from."""
         words = (self._text("uptime") or "").split()
         try:
-            return float(words[0])
+            seconds = float(words[0])
         except (IndexError, ValueError):
             return None
+        return seconds if 0 <= seconds < _AGES else None
 
     def available_memory(self) -> int:
         """Return the bytes that can be used without swapping (``MemAvailable``), 0 where the kernel does not say."""
@@ -71,7 +111,7 @@ class ProcReader:
     def pids(self) -> list[int]:
         """Return the processes that are there now, in order."""
         try:
-            return sorted(int(name) for name in os.listdir(self.root) if name.isascii() and name.isdigit())
+            return sorted(int(name) for name in os.listdir(self.folder) if name.isascii() and name.isdigit())
         except OSError:
             return []
 
@@ -150,14 +190,14 @@ class ProcReader:
 
     def open_files(self, pid: int) -> Iterator[tuple[int, str]]:
         """Yield descriptor and target of each file that ``pid`` has open."""
-        folder = self.root / str(pid) / "fd"
+        folder = f"{self.folder}/{pid}/fd"
         try:
             names = os.listdir(folder)
         except OSError:
             return
         for name in names:
             try:
-                yield int(name), os.readlink(folder / name)
+                yield int(name), os.readlink(f"{folder}/{name}")
             except (OSError, ValueError):
                 continue
 

@@ -114,14 +114,18 @@ class Runner:
         cwd: Optional[str] = None,
         outlive: bool = False,
         pass_fds: Sequence[int] = (),
+        alarm: float = 0.0,
     ) -> subprocess.Popen[bytes]:
-        """Start ``argv`` and return its process; ``outlive`` spares it the parent-death signal."""
+        """Start ``argv`` and return its process; ``outlive`` spares it the parent-death signal.
+
+        After ``alarm`` seconds the kernel ends it by itself, without a signal of ours: see setitimer(2).
+        """
         LOG.debug("start %s", pasteable(argv))
         source = _stdin_file(stdin)
         try:
             return subprocess.Popen(
                 list(argv), stdin=source, stdout=stdout, stderr=stderr, env=child_environment(env), cwd=cwd,
-                start_new_session=True, pass_fds=tuple(pass_fds), preexec_fn=_before_exec(outlive),
+                start_new_session=True, pass_fds=tuple(pass_fds), preexec_fn=_before_exec(outlive, alarm),
             )  # fmt: skip
         except FileNotFoundError:
             raise CommandMissing(program=argv[0]) from None
@@ -141,8 +145,16 @@ def end_session(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _before_exec(outlive: bool) -> Optional[Callable[[], None]]:
-    return None if outlive else linux.die_with_parent
+def _before_exec(outlive: bool, alarm: float) -> Optional[Callable[[], None]]:
+    if not alarm:
+        return None if outlive else linux.die_with_parent
+
+    def prepare() -> None:
+        if not outlive:
+            linux.die_with_parent()
+        signal.setitimer(signal.ITIMER_REAL, alarm)
+
+    return prepare
 
 
 def _stdin_file(text: Optional[str]) -> Union[int, IO[bytes]]:

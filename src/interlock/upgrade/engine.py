@@ -11,6 +11,7 @@ because the transaction may be replacing it.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from interlock.errors import ExitStatus, InterlockError, Refused, RolledBack
@@ -20,15 +21,15 @@ from interlock.host.hold import Hold, put_on_hold, refuse_when_held
 from interlock.host.lease import Lease
 from interlock.package import Nevra
 from interlock.rpmdb.backend import Database, find_database
-from interlock.rpmdb.gate import database_users
 from interlock.rpmdb.lock import RpmLock
 from interlock.rpmdb.shadow import kept_copies
 from interlock.system import durable
-from interlock.upgrade import proof
+from interlock.upgrade import aftermath, proof
 from interlock.upgrade import state as states
 from interlock.upgrade.isolation import Isolation, choose_isolation
 from interlock.upgrade.journal import Journal
 from interlock.upgrade.listener import TransactionListener
+from interlock.upgrade.nested import Nested
 from interlock.upgrade.operation import Operation, list_operations
 from interlock.upgrade.plan import INSTALL_ONLY, Plan
 from interlock.upgrade.process import WorkerProcess
@@ -53,6 +54,8 @@ class Engine:
         self.state: states.State = operation.state() or states.Planned(packages=0)
         self.checker = FileChecker()
         self.transaction: Optional[TransactionListener] = None
+        self.nested: list[Nested] = []
+        self.remarks: list[str] = []
 
     def enter(self, following: states.State) -> None:
         """Go to another state, durably, and tell."""
@@ -125,6 +128,7 @@ class Engine:
             if message["kind"] == "package":
                 files = payload_files(message["nevra"], message["algorithm"], message["files"])
                 self.checker.expect(message["nevra"], files)
+                self.nested += [Nested(*row) for row in message["nested"]]
             elif message["kind"] == "checked":
                 break
         if message["problems"]:
@@ -145,7 +149,10 @@ class Engine:
 
     def _apply(self, worker: WorkerProcess) -> TransactionListener:
         self.enter(states.Applying(worker=worker.pid))
-        watch = ScriptWatch(self.events, self.host.clock, self.host.proc, worker.pid)
+        watch = ScriptWatch(
+            self.host, self.events, worker.pid, worker.reading,
+            limit=self.request.script_limit, record=self._record_ending,
+        )  # fmt: skip
         transaction = TransactionListener(self.events, self.checker, watch, len(self.files))
         self.transaction = transaction
         worker.go()
@@ -160,12 +167,23 @@ class Engine:
         self.host.trace.point("applied")
         return transaction
 
+    def _record_ending(self, processes: str, why: str) -> None:
+        self.journal.intent("end-processes", processes=processes, why=why)
+
+    def _look_around(self, transaction: TransactionListener) -> None:
+        """Name what the scriptlets left, and what they were to bring and did not."""
+        aftermath.tell_processes(self.host, self.events, transaction.watch, self.operation.path("scriptlets.log"))
+        self.remarks = aftermath.tell_missing(self.host, self.events, transaction, self.nested)
+        if self.remarks:
+            self.journal.outcome("nested", missing=self.remarks)
+
     # -- verify, commit -----------------------------------------------------------------------------------------
 
     def _verify(self, isolation: Isolation, transaction: TransactionListener) -> None:
         self.events.emit("step.started", step="verify", detail=f"{self.checker.files} files")
         began = self.host.clock.monotonic()
         nevras: list[str] = transaction.result["nevras"]
+        self._look_around(transaction)
         findings = [Finding(one, "failed") for one in transaction.failed_scripts]
         findings += self.checker.finish(frozenset(transaction.result["skipped"]))
         findings += proof.packages(self.expected(), nevras)
@@ -175,7 +193,7 @@ class Engine:
         for one in findings:
             self.events.emit("finding", subject=one.subject, detail=one.detail)
         if findings:
-            raise InterlockError(detail=f"the new state is not the planned one: {summary(findings)}")
+            raise InterlockError(detail=". ".join([_unplanned(findings), *transaction.watch.ended_ones]))
         self.events.emit("step.finished", step="verify", seconds=round(self.host.clock.monotonic() - began, 3))
         self.enter(states.Verified(files=self.checker.files, packages=len(nevras)))
         self.host.trace.point("verified")
@@ -197,10 +215,7 @@ class Engine:
         self.enter(states.Committed(previous=previous))
         self.host.trace.point("committed")
         # A reader that hung in a poisoned environment stays hung: it is named, not ended.
-        readers = {pid: name for pid, name in database_users(previous, self.host.proc).items() if pid != os.getpid()}
-        for pid, command in readers.items():
-            text = f"{command} (pid {pid}) still reads the database from before; if it hangs, it hung before the commit"
-            self.events.emit("note", text=text)
+        aftermath.tell_readers(self.host, self.events, previous)
 
     def _prune(self, database: Database) -> None:
         """Keep the last old databases only; what operations that wait for a person have kept stays."""
@@ -228,6 +243,10 @@ class Engine:
         hold = Hold(self.operation.id, reason, self.host.clock.now(), kept)
         put_on_hold(self.host.paths, hold)
         self.enter(states.OnHold(reason=reason, kept=kept))
+
+
+def _unplanned(findings: Sequence[Finding]) -> str:
+    return f"the new state is not the planned one: {summary(findings)}"
 
 
 def exit_status_of(error: Optional[BaseException], state: states.State) -> ExitStatus:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from interlock.events import EventSink
+from interlock.upgrade.nested import REFUSED
 from interlock.upgrade.process import WorkerEnded
 from interlock.upgrade.verify import FileChecker
 from interlock.upgrade.watch import ScriptWatch
@@ -13,13 +14,15 @@ from interlock.upgrade.watch import ScriptWatch
 class TransactionListener:
     """What is known of a transaction so far. ``result`` is empty until rpm has returned.
 
-    ``touched`` says whether rpm has begun to unpack or remove any package.
+    ``touched`` says whether rpm has begun to unpack or remove any package; ``refused`` are the scriptlets in which an
+    rpm of their own did not get the transaction lock.
     """
 
     def __init__(self, events: EventSink, checker: FileChecker, watch: ScriptWatch, installs: int) -> None:
         self.events, self.checker, self.watch, self.installs = events, checker, watch, installs
         self.touched = False
         self.failed_scripts: list[str] = []
+        self.refused: list[str] = []
         self.result: dict[str, Any] = {}
         self.total = 0
         self.counts = {"install": 0, "erase": 0}
@@ -45,14 +48,17 @@ class TransactionListener:
         self.events.emit("element.finished", **message)
 
     def _script(self, message: dict[str, Any]) -> None:
-        self.watch.started(message["package"], message["script"])
+        self.watch.started(message["package"], message["script"], message.pop("at"))
         self.events.emit("script.started", **message)
 
     def _script_done(self, message: dict[str, Any]) -> None:
-        self.watch.ended()
+        self.watch.ended(message.pop("at"))
         self.events.emit("script.finished", **message)
+        name = f"{message['script']} of {message['package']}"
         if message["failed"]:
-            self.failed_scripts.append(f"{message['script']} of {message['package']}")
+            self.failed_scripts.append(name)
+        if REFUSED in message["output"]:
+            self.refused.append(name)
 
     def _result(self, message: dict[str, Any]) -> None:
         self.result = message
@@ -60,4 +66,4 @@ class TransactionListener:
             raise WorkerEnded(detail="; ".join(message["problems"]))
 
     def _failed(self, message: dict[str, Any]) -> None:
-        raise WorkerEnded(detail=message["detail"])
+        raise WorkerEnded(detail=". ".join([message["detail"], *self.watch.ended_ones]))

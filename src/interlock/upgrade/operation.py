@@ -23,13 +23,17 @@ from interlock.upgrade.journal import Journal, Record, current_state, read_journ
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for. ``nice`` is added to the worker's niceness (nice(2))."""
+    """What was asked for. ``nice`` is added to the worker's niceness (nice(2)).
+
+    ``script_limit`` is how long a scriptlet may take, in seconds; 0 is without limit.
+    """
 
     depot: str
     bulletins: list[str]
     isolation: str = "auto"
     allow_unsigned: bool = False
     nice: int = 0
+    script_limit: float = 0.0
 
 
 @dataclass(frozen=True)

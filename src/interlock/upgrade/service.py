@@ -125,7 +125,9 @@ def _run(engine: Engine) -> Optional[BaseException]:
 
 def _message(error: Optional[BaseException], engine: Engine) -> str:
     if error is None:
-        return f"{len(engine.files)} packages installed, verified and committed"
+        done = f"{len(engine.files)} packages installed, verified and committed"
+        ended = engine.transaction.watch.ended_ones if engine.transaction else []
+        return ". ".join([done, *ended, *engine.remarks])
     if isinstance(engine.state, states.OnHold):
         return (
             f"{error}. The database that everybody uses is the one from before; files of packages were changed. "

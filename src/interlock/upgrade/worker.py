@@ -29,6 +29,7 @@ from interlock.rpmdb.reader import load_bindings, nevra_of
 from interlock.system import linux
 from interlock.system.proc import ProcReader
 from interlock.system.trace import Trace
+from interlock.upgrade.nested import SECTIONS, nested_commands
 
 OUTPUT_KEPT = 2000
 SCRIPTS = {
@@ -136,7 +137,7 @@ class Worker:
         header = self.transaction.hdrFromFdno(descriptor)
         if str(nevra_of(header)) != element.nevra:
             raise ValueError(f"{element.path} is {nevra_of(header)}, not {element.nevra}")
-        self._tell("package", nevra=element.nevra, **_payload(self.rpm, header))
+        self._tell("package", nevra=element.nevra, nested=_nested(header, element.nevra), **_payload(self.rpm, header))
         self.transaction.addInstall(header, element.nevra, "i" if element.beside else "u")
 
     def _problems(self) -> list[str]:
@@ -208,7 +209,7 @@ class Worker:
             self.trace.point("apply.element")
         elif what == rpm.RPMCALLBACK_SCRIPT_START:
             self.script_began = time.monotonic()
-            self._tell("script", package=self._name(key), script=_script_name(rpm, amount))
+            self._tell("script", package=self._name(key), script=_script_name(rpm, amount), at=_since_boot())
         elif what == rpm.RPMCALLBACK_SCRIPT_STOP:
             self._script_done(key, amount, total)
         elif what == rpm.RPMCALLBACK_SCRIPT_ERROR and total != 0:
@@ -222,6 +223,7 @@ class Worker:
         self._tell(
             "script_done", package=self._name(key), script=_script_name(self.rpm, tag), failed=code != 0,
             fatal=fatal, seconds=round(time.monotonic() - self.script_began, 3), output=self._new_output(),
+            at=_since_boot(),
         )  # fmt: skip
         self.trace.point("apply.script")
 
@@ -252,6 +254,17 @@ def _script_name(rpm: ModuleType, tag: int) -> str:
         if getattr(rpm, f"RPMTAG_{name}", None) == tag:
             return shown
     return f"scriptlet {tag}"
+
+
+def _since_boot() -> float:
+    """Return the time that the start times of processes are given in."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _nested(header: Any, nevra: str) -> list[Any]:
+    """Return the commands by which the scriptlets of a package install others, as far as their text shows it."""
+    texts = ((shown, header[name.lower()]) for name, shown in SECTIONS)
+    return [one for shown, text in texts if text for one in nested_commands(nevra, shown, str(_plain(text)))]
 
 
 def _payload(rpm: ModuleType, header: Any) -> dict[str, Any]:

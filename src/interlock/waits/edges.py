@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Optional
 
 from interlock.waits.facts import Facts, FileLock, Process
+from interlock.waits.process_table import children_of, detailed
 
 # x86-64 and (where it differs) AArch64 numbers of the system calls that a waiter may sleep in.
 WAIT_CALLS = frozenset({61, 247, 260, 95})
 SLEEP_CALLS = frozenset({35, 230, 101, 115, 270, 271})
+NAPS_EACH_SECOND = 1.0
 SQLITE_WRITER = 120
 SQLITE_PENDING = 0x40000000
 
@@ -27,7 +29,8 @@ class Node(NamedTuple):
 class Edge(NamedTuple):
     """``source`` waits for ``target``, or is held by it. ``age`` in seconds: it has waited for no longer than this.
 
-    ``verb`` reads well between the two labels; ``proof`` says what shows it, and where it was read.
+    ``verb`` reads well between the two labels; ``proof`` says what shows it, and where it was read. ``sure`` is false
+    where the wait is seen by its signs only, or may have ended while the look went on: it proves no deadlock.
     """
 
     source: str
@@ -36,6 +39,7 @@ class Edge(NamedTuple):
     proof: str
     age: Optional[float] = None
     any: bool = False
+    sure: bool = True
 
 
 Joined = tuple[Node, Node, Edge]
@@ -47,17 +51,16 @@ def process_key(pid: int) -> str:
 
 
 def process_node(facts: Facts, pid: int) -> Node:
-    """Return the node of a process; one that is not there is ``absent``."""
+    """Return the node of a process. One that the look did not see may have come since: it is not called gone."""
     process = facts.processes.get(pid)
-    if process is None:
-        return Node(f"absent:{pid}", "absent", f"pid {pid}, which is gone", pid)
-    return Node(process_key(pid), "process", label_of(process), pid)
+    return Node(process_key(pid), "process", f"pid {pid}" if process is None else label_of(process), pid)
 
 
 def label_of(process: Process) -> str:
-    """Return how a process is shown to people: its command, cut, and its pid."""
+    """Return how a process is shown to people: its command, cut, its pid, and what a container calls it itself."""
     command = process.command if len(process.command) <= 60 else f"{process.command[:57]}..."
-    return f"{command or process.name} (pid {process.pid})"
+    inside = f", {process.inner} inside" if process.inner not in (0, process.pid) else ""
+    return f"{command or process.name} (pid {process.pid}{inside})"
 
 
 def _join(facts: Facts, ends: tuple[Node, Node], verb: str, proof: str, any_of: bool = False) -> Joined:
@@ -69,24 +72,41 @@ def _join(facts: Facts, ends: tuple[Node, Node], verb: str, proof: str, any_of: 
 
 def all_edges(facts: Facts) -> Iterator[Joined]:
     """Yield every edge with its two nodes."""
-    for kind in (_file_locks, _sqlite_polls, _futexes, _children, _jobs, _pid_files, _pipes):
+    for kind in (_file_locks, _futexes, _children, _jobs, _pid_files, _pipes):
         yield from kind(facts)
+    # Who sleeps for a moment with the database open may do so for reasons of its own.
+    for source, target, edge in _sqlite_polls(facts):
+        yield source, target, edge._replace(sure=edge.verb != "polls")
 
 
 def _file_locks(facts: Facts) -> Iterator[Joined]:
+    held = [lock for lock in facts.locks if not lock.waits and lock.pid > 0]
     for waiter in (lock for lock in facts.locks if lock.waits and lock.pid in facts.processes):
-        node = lock_node(waiter)
+        node = _wanted_node(waiter, held)
         yield _join(facts, (process_node(facts, waiter.pid), node), "waits for", f"/proc/locks: -> {describe(waiter)}")
-        for holder in facts.locks:
-            if conflicts(holder, waiter) and holder.pid > 0:
-                yield _join(
-                    facts, (node, process_node(facts, holder.pid)), "is held by", f"/proc/locks: {describe(holder)}"
-                )
+        for holder in (lock for lock in held if conflicts(lock, waiter)):
+            ends, proof = (node, process_node(facts, holder.pid)), f"/proc/locks: {describe(holder)}"
+            yield _join(facts, ends, "is held by", proof, _shared(holder, held))
+
+
+def _wanted_node(waiter: FileLock, held: Iterable[FileLock]) -> Node:
+    """Return what a process waits for: one node for all who want the same, but its own locks are not in its way."""
+    node = lock_node(waiter)
+    has = any(lock.pid == waiter.pid and lock.inode == waiter.inode for lock in held)
+    return node._replace(key=f"{node.key}:{waiter.pid}") if has else node
+
+
+def _shared(holder: FileLock, held: Iterable[FileLock]) -> bool:
+    """Say whether several processes have the open file that the lock belongs to: any of them can give it back."""
+    same = (holder.number, holder.kind, holder.inode, holder.first)
+    return holder.kind != "POSIX" and len({
+        lock.pid for lock in held if (lock.number, lock.kind, lock.inode, lock.first) == same
+    }) > 1  # fmt: skip
 
 
 def conflicts(holder: FileLock, waiter: FileLock) -> bool:
     """Say whether a held lock keeps a waiter waiting."""
-    if holder.waits or holder.inode != waiter.inode or holder.pid == waiter.pid:
+    if holder.waits or (holder.inode, holder.device) != (waiter.inode, waiter.device) or holder.pid == waiter.pid:
         return False
     if (holder.kind == "FLOCK") != (waiter.kind == "FLOCK") or not (holder.write or waiter.write):
         return False
@@ -110,7 +130,9 @@ def lock_node(lock: FileLock) -> Node:
         else f" byte {lock.first}"
         + ("" if lock.last == lock.first else f" to {'the end' if lock.last is None else lock.last}")
     )
-    return Node(f"lock:{lock.inode}:{lock.first}", "lock", f"the lock on {lock.path or f'inode {lock.inode}'}{area}")
+    mode = "write" if lock.write else "read"
+    key = f"lock:{lock.kind == 'FLOCK'}:{lock.inode}:{lock.first}-{_end(lock)}:{mode}"
+    return Node(key, "lock", f"the lock on {lock.path or f'inode {lock.inode}'}{area}")
 
 
 def describe(lock: FileLock) -> str:
@@ -147,11 +169,14 @@ def _is_sqlite_write(lock: FileLock, main: str) -> bool:
 
 
 def _naps(process: Optional[Process]) -> bool:
-    return process is not None and bool(process.call) and process.call[0] in SLEEP_CALLS
+    """Say whether a process takes many short naps: SQLite never sleeps longer than a tenth of a second at a time."""
+    if process is None or not process.call or process.call[0] not in SLEEP_CALLS:
+        return False
+    return process.switches >= NAPS_EACH_SECOND * process.age
 
 
 def _futexes(facts: Facts) -> Iterator[Joined]:
-    inner = {process.inner or pid: pid for pid, process in facts.processes.items()}
+    inner = {process.inner or pid: pid for pid, process in detailed(facts.processes).items()}
     for futex in facts.futexes:
         node = Node(f"mutex:{futex.file}:{futex.offset}", "mutex", f"a mutex in {futex.file} at byte {futex.offset}")
         proof = f"/proc/{futex.pid}/syscall: futex at byte {futex.offset} of {futex.file}"
@@ -166,10 +191,7 @@ def _futexes(facts: Facts) -> Iterator[Joined]:
 
 
 def _children(facts: Facts) -> Iterator[Joined]:
-    below: dict[int, list[int]] = {}
-    for process in facts.processes.values():
-        below.setdefault(process.parent, []).append(process.pid)
-    for pid, children in below.items():
+    for pid, children in children_of(facts.processes).items():
         parent = facts.processes.get(pid)
         if parent is None or not parent.call or parent.call[0] not in WAIT_CALLS:
             continue
@@ -212,11 +234,12 @@ def _pid_files(facts: Facts) -> Iterator[Joined]:
 
 def _pipes(facts: Facts) -> Iterator[Joined]:
     for pipe in facts.pipes:
-        node = Node(f"pipe:{pipe.inode}", "pipe", f"pipe {pipe.inode}")
+        name = pipe.name or f"pipe:[{pipe.inode}]"
+        node = Node(f"{'terminal' if pipe.name else 'pipe'}:{pipe.inode}", "pipe", pipe.name or f"pipe {pipe.inode}")
         verb = "reads from" if pipe.reading else "writes to"
-        proof = f"/proc/{pipe.pid}/syscall: {verb} descriptor {pipe.descriptor}, which is pipe:[{pipe.inode}]"
+        proof = f"/proc/{pipe.pid}/syscall: {verb} descriptor {pipe.descriptor}, which is {name}"
         yield _join(facts, (process_node(facts, pipe.pid), node), verb, proof)
         end = "can be written by" if pipe.reading else "can be read by"
         for other in pipe.others:
-            seen = f"/proc/{other}/fd: it has the other end of pipe:[{pipe.inode}] open"
+            seen = f"/proc/{other}/fd: it has the other end of {name} open"
             yield _join(facts, (node, process_node(facts, other)), end, seen, len(pipe.others) > 1)

@@ -14,7 +14,8 @@ class Process(NamedTuple):
     """One process. ``call`` is the system call that it sleeps in: its number and arguments; empty where unknown.
 
     ``asleep`` is how long ago it last ran, in seconds, where the kernel says so; ``inner`` is the pid that the
-    process itself knows (another one in a container).
+    process itself knows (another one in a container). ``switches`` is how often it gave up the processor: where that
+    is the same twice, it slept in between.
     """
 
     pid: int
@@ -29,6 +30,7 @@ class Process(NamedTuple):
     call: tuple[int, ...] = ()
     asleep: Optional[float] = None
     inner: int = 0
+    switches: int = 0
 
 
 class FileLock(NamedTuple):
@@ -64,7 +66,9 @@ class Futex(NamedTuple):
     ``file`` and ``offset`` say where the word lies. ``owner`` is the pid that the lock at this place names, as its
     own namespace numbers it, 0 where it names none; ``owner_alive`` whether that process is there and has the
     environment mapped; ``confirmed`` whether a second look, a moment later, found all of this the same. ``free``
-    says that the lock is held by nobody although somebody sleeps on it: a wake-up was lost.
+    says that the lock is held by nobody although somebody sleeps on it: a wake-up was lost. ``kind`` is mutex,
+    condition or latch; ``stale`` says that the word has changed since the process fell asleep, so that it goes on
+    as soon as it looks again.
     """
 
     pid: int
@@ -74,6 +78,8 @@ class Futex(NamedTuple):
     owner_alive: bool = True
     confirmed: bool = False
     free: bool = False
+    kind: str = ""
+    stale: bool = False
 
 
 class PidFile(NamedTuple):
@@ -104,13 +110,17 @@ class Job(NamedTuple):
 
 
 class Pipe(NamedTuple):
-    """A pipe with a process asleep on it. ``reading`` says on which end it sleeps; the others hold the other end."""
+    """A pipe with a process asleep on it. ``reading`` says on which end it sleeps; the others hold the other end.
+
+    ``name`` is for what works like a pipe and is none: a terminal that a process passes on.
+    """
 
     inode: int
     pid: int
     descriptor: int
     reading: bool
     others: tuple[int, ...]
+    name: str = ""
 
 
 class Opened(NamedTuple):
@@ -157,6 +167,14 @@ class State(NamedTuple):
 
     ``trial`` is what the host's own rpm said when it queried the copy (with the shared regions of a Berkeley DB
     environment copied too), ``hung`` that it said nothing within its limit. Packages are NEVRAs.
+
+    ``duplicates`` have one package in several versions, the last to come first. ``damaged`` are record number and
+    package, ``not_indexed`` packages that the index by name lacks, ``dangling`` names that it has of no package.
+    ``empty_files`` are package and path; ``unlike`` are paths whose content is not that of the last to come of a
+    duplicate. ``leftovers`` are rpm's temporary files, ``arrived`` the suffix of one and a package of its transaction.
+    ``unmet`` are package, requirement, and who has the name in another version (or nobody). ``nested`` are package,
+    scriptlet, command, the package that it did not install, or did not remove, its file (or empty) and the verb.
+    ``crowded`` are file systems without room. ``settled`` says that no transaction was at work meanwhile.
     """
 
     readable: bool = True
@@ -169,8 +187,13 @@ class State(NamedTuple):
     not_indexed: tuple[str, ...] = ()
     empty_files: tuple[tuple[str, str], ...] = ()
     leftovers: tuple[str, ...] = ()
-    unmet: tuple[tuple[str, str], ...] = ()
-    nested: tuple[tuple[str, str, str], ...] = ()
+    unmet: tuple[tuple[str, str, str], ...] = ()
+    nested: tuple[tuple[str, ...], ...] = ()
+    dangling: tuple[str, ...] = ()
+    unlike: tuple[tuple[str, str], ...] = ()
+    arrived: tuple[tuple[str, str], ...] = ()
+    crowded: tuple[str, ...] = ()
+    settled: bool = True
 
 
 class Mount(NamedTuple):
@@ -194,8 +217,43 @@ class System(NamedTuple):
     fapolicyd: str = ""
 
 
+class SqliteUser(NamedTuple):
+    """A process that has the SQLite database open that is in place now, with what SQLite locked for it.
+
+    ``writes`` says that it opened the main file for writing; ``locks`` are its lines of ``/proc/PID/fdinfo``,
+    ``snapshot`` is the byte of its read mark, 0 without one. The last three were seen again and again for a second:
+    ``holds`` that it kept the writer's lock and was not emptying the log, ``stalled`` that it kept its read mark and
+    did not run (for four seconds, unless it is stopped), ``unlocked`` that it used the shared index without the locks
+    that every user of it has.
+    """
+
+    pid: int
+    writes: bool
+    locks: tuple[str, ...]
+    snapshot: int = 0
+    checkpoints: bool = False
+    holds: bool = False
+    stalled: bool = False
+    unlocked: bool = False
+
+
+class Stray(NamedTuple):
+    """A process with a file of a package database that is not in place any more: deleted, or moved away.
+
+    ``path`` is what the kernel calls it now; ``lock`` says that it is rpm's lock file, ``held`` that it is locked.
+    """
+
+    pid: int
+    path: str
+    lock: bool
+    held: bool = False
+
+
 class Facts(NamedTuple):
-    """All of one look. ``complete`` is false where processes of other users could not be asked (not root)."""
+    """All of one look. ``complete`` is false where processes of other users could not be asked (not root).
+
+    ``ran`` are processes that ran while the look went on: what they were seen to wait for may have ended already.
+    """
 
     at: float
     database: Database
@@ -211,4 +269,8 @@ class Facts(NamedTuple):
     moving: frozenset[int] = frozenset()
     state: Optional[State] = None
     system: Optional[System] = None
+    sqlite_users: tuple[SqliteUser, ...] = ()
+    strays: tuple[Stray, ...] = ()
+    write_ahead: bool = False
     complete: bool = True
+    ran: frozenset[int] = frozenset()

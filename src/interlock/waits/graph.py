@@ -4,7 +4,8 @@ A process waits for a resource (a lock, a mutex in shared memory, a job, a pid f
 is held by processes. A process that waits needs all that it points to; only where the kernel would let any one of
 several end the wait (the writers of a pipe) is the edge marked ``any``. A cycle of such waits is a proven deadlock:
 none of its members can run again by itself. A resource whose holder does not exist any more is a proven orphan.
-Everything else is a wait with an age.
+Everything else is a wait with an age. A process that ran while the look went on proves nothing by what it was seen
+to wait for: all edges of a proof were true at the same moment. Only who polls runs between its naps, and waits on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple, Optional
 
 from interlock.waits.edges import Edge, Node, all_edges, process_key
 from interlock.waits.facts import Facts
+
+POLLS = "polls"
 
 
 class WaitGraph(NamedTuple):
@@ -59,7 +62,8 @@ def build_graph(facts: Facts) -> WaitGraph:
     for source, target, edge in all_edges(facts):
         nodes.setdefault(source.key, source)
         nodes.setdefault(target.key, target)
-        edges.setdefault((edge.source, edge.target), edge)
+        moved = source.kind == "process" and source.pid in facts.ran and edge.verb != POLLS
+        edges.setdefault((edge.source, edge.target), edge._replace(sure=False) if moved else edge)
     kept = tuple(edges.values())
     hopeless = _hopeless(nodes, kept)
     orphans = tuple(edge.source for edge in kept if nodes[edge.target].kind == "absent")
@@ -70,7 +74,8 @@ def _hopeless(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> frozenset[str
     """Return the nodes that stay when all that can go on by itself is taken away, again and again."""
     after: dict[str, list[Edge]] = {key: [] for key in nodes}
     for edge in edges:
-        after[edge.source].append(edge)
+        if edge.sure:
+            after[edge.source].append(edge)
     left = set(nodes)
     while True:
         free = [key for key in left if _goes_on(nodes[key], after[key], left)]
@@ -91,7 +96,7 @@ def _goes_on(node: Node, edges: list[Edge], left: set[str]) -> bool:
 def _cycles(hopeless: frozenset[str], edges: Iterable[Edge]) -> Iterator[tuple[str, ...]]:
     after: dict[str, list[str]] = {key: [] for key in hopeless}
     for edge in edges:
-        if edge.source in hopeless and edge.target in hopeless:
+        if edge.sure and edge.source in hopeless and edge.target in hopeless:
             after[edge.source].append(edge.target)
     seen: set[frozenset[str]] = set()
     for start in sorted(hopeless):

@@ -8,28 +8,20 @@ a file that vanishes between two reads is normal.
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from interlock.system.clock import Clock
-from interlock.system.proc import ProcReader
-from interlock.system.run import Runner
-from interlock.waits import (
-    read_database,
-    read_futexes,
-    read_jobs,
-    read_locks,
-    read_moving,
-    read_opened,
-    read_pid_files,
-    read_pipes,
-    read_processes,
-    read_scriptlets,
-    read_state,
-    read_system,
-    read_trial,
-)
+from interlock.waits import read_database, read_locks, read_opened, read_processes, relevant
 from interlock.waits.facts import Facts
+from interlock.waits.process_table import detailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Union
+
+    from interlock.system.clock import Clock
+    from interlock.system.proc import ProcReader
+    from interlock.system.run import Runner
 
 
 class Place(NamedTuple):
@@ -40,7 +32,7 @@ class Place(NamedTuple):
     """
 
     proc: ProcReader
-    root: Path
+    root: Union[str, Path]
     runner: Runner
     clock: Clock
     scratch: str
@@ -56,24 +48,67 @@ class Place(NamedTuple):
         return inside if str(self.root) == "/" else os.path.join(self.root, inside.lstrip("/"))
 
 
-def look(place: Place) -> Facts:
-    """Return who waits for whom: what ``interlock locks`` shows. Quick; asks no more than it needs."""
-    database = read_database.read_database(place)
-    processes = read_processes.read_processes(place)
-    facts = Facts(place.clock.now(), database, processes)
+def look(place: Place, thorough: bool = True) -> Facts:
+    """Return who waits for whom. ``thorough`` is for the doctor, who wants to know all of every process.
+
+    Otherwise, as for ``interlock locks``, it asks no more than it needs, and is quick.
+    """
+    table = read_processes.read_processes(place)
+    facts = Facts(place.clock.now(), read_database.read_database(place), table, complete=os.geteuid() == 0)
     facts = facts._replace(locks=read_locks.read_locks(place, facts))
+    wanted = set(table) if thorough else relevant.relevant(place, facts, table)
+    table = read_processes.with_details(place, table, wanted)
+    if not table.detailed:
+        return facts
+    facts = _waits(place, facts._replace(processes=table))
+    more = relevant.with_families(table, relevant.mentioned(facts))
+    table = read_processes.with_details(place, table, more)
+    return (
+        _once_more(place, facts._replace(processes=table))
+        if _somebody_waits(facts)
+        else facts._replace(processes=table)
+    )
+
+
+def _somebody_waits(facts: Facts) -> bool:
+    waiting = any(lock.waits for lock in facts.locks) or any(one.waiters for one in facts.pid_files)
+    return bool(waiting or facts.futexes or facts.jobs or facts.pipes)
+
+
+def _once_more(place: Place, facts: Facts) -> Facts:
+    """Read again what changes quickly: locks that are there twice, and who of the processes ran in between.
+
+    What slept from before the second reading of the locks until after it did so at that one moment.
+    """
+    again = read_locks.with_owners(place, facts._replace(locks=read_locks.read_locks(place, facts))).locks
+    before = {lock._replace(number=0) for lock in facts.locks}
+    kept = tuple(lock for lock in again if lock._replace(number=0) in before)
+    closely = detailed(facts.processes).values()
+    moved = frozenset(process.pid for process in closely if read_processes.ran(place, process))
+    return facts._replace(locks=kept, ran=moved)
+
+
+def _waits(place: Place, facts: Facts) -> Facts:
+    facts = read_locks.with_owners(place, facts)
     facts = facts._replace(opened=read_opened.read_opened(place, facts))
-    regions, futexes = read_futexes.read_futexes(place, facts)
+    regions, futexes = _ask("futexes", place, facts)
     facts = facts._replace(regions=regions, futexes=futexes)
-    facts = facts._replace(pid_files=read_pid_files.read_pid_files(place, facts))
-    facts = facts._replace(scriptlets=read_scriptlets.read_scriptlets(place, facts))
-    facts = facts._replace(jobs=read_jobs.read_jobs(place, facts))
-    return facts._replace(pipes=read_pipes.read_pipes(place, facts), complete=os.geteuid() == 0)
+    facts = facts._replace(pid_files=_ask("pid_files", place, facts))
+    facts = facts._replace(scriptlets=_ask("scriptlets", place, facts))
+    facts = facts._replace(jobs=_ask("jobs", place, facts))
+    return facts._replace(pipes=_ask("pipes", place, facts))
+
+
+def _ask(name: str, place: Place, facts: Facts) -> Any:
+    """Return what a reader finds; its module is loaded only now, for a look at a quiet host needs few of them."""
+    return getattr(import_module(f"interlock.waits.read_{name}"), f"read_{name}")(place, facts)
 
 
 def examine(place: Place, facts: Facts) -> Facts:
     """Add what only ``doctor`` needs: who makes progress, the state of the database, and the rest of the host."""
-    facts = facts._replace(moving=read_moving.read_moving(place, facts))
-    state = read_state.read_state(place, facts)
-    trial, hung = read_trial.read_trial(place, facts)
-    return facts._replace(state=state._replace(trial=trial, hung=hung), system=read_system.read_system(place, facts))
+    facts = facts._replace(moving=_ask("moving", place, facts))
+    facts = facts._replace(sqlite_users=_ask("sqlite_users", place, facts), strays=_ask("strays", place, facts))
+    facts = facts._replace(write_ahead=_ask("write_ahead", place, facts))
+    state = _ask("state", place, facts)
+    trial, hung = _ask("trial", place, facts)
+    return facts._replace(state=state._replace(trial=trial, hung=hung), system=_ask("system", place, facts))

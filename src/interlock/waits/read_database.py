@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from interlock.waits.facts import Database, DatabaseFile
@@ -18,6 +17,9 @@ MARKERS = (("rpmdb.sqlite", "sqlite"), ("Packages.db", "ndb"), ("Packages", "bdb
 
 def read_database(place: Place) -> Database:
     """Return where the database is, its format and its files; an empty backend where there is none."""
+    if not place.live and str(place.root) == "/":
+        # A captured /proc of another host: our own files say nothing about it.
+        return Database(USUAL[0], "", (), os.path.join(USUAL[0], ".rpm.lock"))
     found = [path for path in USUAL if os.path.isdir(place.path(path))]
     held = [path for path in found if _backend(place.path(path))]
     if not found:
@@ -35,7 +37,10 @@ def _real(place: Place, path: str) -> str:
         seen = place.path(path)
         if not os.path.islink(seen):
             return path
-        path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(seen)))
+        try:
+            path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(seen)))
+        except OSError:
+            return path
     return path
 
 
@@ -51,12 +56,12 @@ def _files(folder: str) -> tuple[DatabaseFile, ...]:
         names = sorted(os.listdir(folder))
     except OSError:
         return ()
-    return tuple(row for row in (_file(Path(folder), name) for name in names) if row is not None)
+    return tuple(row for row in (_file(folder, name) for name in names) if row is not None)
 
 
-def _file(folder: Path, name: str) -> Optional[DatabaseFile]:
+def _file(folder: str, name: str) -> Optional[DatabaseFile]:
     try:
-        found = os.lstat(folder / name)
+        found = os.lstat(os.path.join(folder, name))
     except OSError:
         return None
     return DatabaseFile(name, found.st_dev, found.st_ino, found.st_size, found.st_mode, found.st_uid, found.st_mtime)

@@ -1,11 +1,21 @@
-"""Reads the kernel's list of file locks, and gives each a path."""
+"""Reads the kernel's list of file locks, and gives each a path and its owners.
+
+The list names a file by device and inode only. Where the device is not the one that ``stat`` knows (btrfs, overlay),
+or the file has no name any more, the descriptors of the process say which file it is. A lock that belongs to an open
+file (``OFDLCK``, ``FLOCK``) belongs to whoever has that description: their ``fdinfo`` shows it.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Optional
 
+from interlock.system.proc import read_text
 from interlock.waits.facts import Facts, FileLock
+from interlock.waits.process_table import detailed
+from interlock.waits.read_database import USUAL
+from interlock.waits.read_processes import shares_root
 
 if TYPE_CHECKING:
     from interlock.waits.look import Place
@@ -15,33 +25,35 @@ ON_TOP = (
     "/run/dnf/rpmtransaction.lock", "/usr/lib/sysimage/libdnf5/system-repo.lock", "/run/zypp.pid",
     "/run/zypp-rpm.pid", "/run/yum.pid", "/var/lib/interlock/lease",
 )  # fmt: skip
+DELETED = " (deleted)"
+_LARGEST = 4 * 1024 * 1024
+_SMALL = 64 * 1024
+_FCNTL = frozenset({72, 25})
+_WAIT_FOR_OPEN_FILE = 38
+Identity = tuple[int, int]
 
 
 def read_locks(place: Place, facts: Facts) -> tuple[FileLock, ...]:
-    """Return the locks on files that package tools use, and the waits for them; deleted files too."""
-    known = _known_inodes(place, facts)
+    """Return the locks on files that package tools use, and the waits for them; deleted files too.
+
+    The owners of locks that belong to open files are not looked for yet: see ``with_owners``.
+    """
+    known = _known(place, facts)
+    seen = _Descriptors(place, prefixes(place, facts))
     found: list[FileLock] = []
-    for line in _lines(place):
+    for line in read_text(f"{place.proc.folder}/locks", _LARGEST).splitlines():
         lock = parse(line)
-        if lock is None or (lock.pid > 0 and lock.pid not in facts.processes):
+        if lock is None or (lock.kind == "POSIX" and lock.pid not in facts.processes):
             continue
-        path = known.get(lock.inode) or _path_by_holder(place, facts, lock)
+        path = _path(seen, known, lock)
         if path:
-            found += _with_owners(place, facts, lock._replace(path=path))
+            found.append(lock._replace(path=path))
     return tuple(found)
-
-
-def _lines(place: Place) -> list[str]:
-    try:
-        with open(f"{place.proc.root}/locks", "rb") as stream:
-            return stream.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return []
 
 
 def parse(line: str) -> Optional[FileLock]:
     """Return one line of ``/proc/locks`` (proc(5)), or None where it is not understood."""
-    words = line.split()
+    words = line.split(None, 9)
     waits = words[1:2] == ["->"]
     rest = words[2:] if waits else words[1:]
     try:
@@ -55,28 +67,134 @@ def parse(line: str) -> Optional[FileLock]:
         return None
 
 
-def _known_inodes(place: Place, facts: Facts) -> dict[int, str]:
-    known = {one.inode: os.path.join(facts.database.path, one.name) for one in facts.database.files}
-    for path in ON_TOP:
+def _known(place: Place, facts: Facts) -> dict[int, list[tuple[Identity, str]]]:
+    """Return by inode the files that matter, each with its device."""
+    folder = facts.database.path
+    known: dict[int, list[tuple[Identity, str]]] = {}
+    for one in facts.database.files:
+        known.setdefault(one.inode, []).append(((one.device, one.inode), os.path.join(folder, one.name)))
+    for path in ON_TOP if place.live or str(place.root) != "/" else ():
         try:
-            known[os.stat(place.path(path)).st_ino] = path
+            found = os.stat(place.path(path))
         except OSError:
             continue
+        known.setdefault(found.st_ino, []).append(((found.st_dev, found.st_ino), path))
     return known
 
 
-def _path_by_holder(place: Place, facts: Facts, lock: FileLock) -> str:
-    """Return the path of a locked file that is not in the database's directory now, if it was one of its files."""
-    prefix = facts.database.path.rstrip("/") + "/"
-    for _, target in place.proc.open_files(lock.pid) if lock.pid > 0 else ():
-        if target.startswith(prefix) and target.endswith(" (deleted)"):
-            return target
-    return ""
+def prefixes(place: Place, facts: Facts) -> tuple[str, ...]:
+    """Return what the paths of the database's files begin with."""
+    folders = [facts.database.path] if facts.database.backend or place.live else [facts.database.path, *USUAL]
+    return tuple(folder.rstrip("/") + "/" for folder in dict.fromkeys(folders))
 
 
-def _with_owners(place: Place, facts: Facts, lock: FileLock) -> list[FileLock]:
-    """Return a lock once for each process that has it; an open-file-description lock names no process itself."""
-    if lock.pid > 0:
+def _path(seen: _Descriptors, known: Mapping[int, list[tuple[Identity, str]]], lock: FileLock) -> str:
+    rows = known.get(lock.inode, [])
+    for (device, _), path in rows:
+        if (os.major(device), os.minor(device)) == lock.device:
+            return path
+    if lock.pid > 0 and (lock.kind == "POSIX" or seen.there(lock.pid)):
+        return seen.path_of(lock, rows)
+    # Who has it, and so whether it is this file at all, is seen later by the descriptors.
+    return rows[0][1] if rows else ""
+
+
+class _Descriptors:
+    """What processes have open, each asked once."""
+
+    def __init__(self, place: Place, begins: tuple[str, ...]) -> None:
+        self._place, self._begins = place, begins
+        self._known: dict[int, list[tuple[int, str]]] = {}
+
+    def of(self, pid: int) -> list[tuple[int, str]]:
+        """Return the open files of a process that lie in the database's directory or are locks of the trade."""
+        if pid not in self._known:
+            found = self._place.proc.open_files(pid) if shares_root(self._place, pid) else ()
+            self._known[pid] = [one for one in found if one[1].startswith(self._begins) or one[1] in ON_TOP]
+        return self._known[pid]
+
+    def there(self, pid: int) -> bool:
+        """Say whether a process is there: whoever took a lock of an open file may be gone, and the lock is not."""
+        return os.path.exists(f"{self._place.proc.folder}/{pid}")
+
+    def path_of(self, lock: FileLock, rows: Iterable[tuple[Identity, str]]) -> str:
+        """Return the path under which a process has the locked file open; empty where it is no file that matters."""
+        wanted = dict(rows)
+        for descriptor, target in self.of(lock.pid):
+            name = f"{self._place.proc.folder}/{lock.pid}/fd/{descriptor}"
+            if _inode(self._place, lock.pid, descriptor, name) != lock.inode:
+                continue
+            found = wanted.get(_identity(name))
+            if found or not self._place.live:
+                return found or target
+            # A file of the database that is not in its directory any more.
+            return target if target.endswith(DELETED) else ""
+        return ""
+
+
+def _inode(place: Place, pid: int, descriptor: int, name: str) -> Optional[int]:
+    if place.live:
+        return _identity(name)[1]
+    for line in read_text(f"{place.proc.folder}/{pid}/fdinfo/{descriptor}", _SMALL).splitlines():
+        words = line.split()
+        if words[:1] == ["ino:"] and words[1:] and words[1].isdecimal() and len(words[1]) < 24:
+            return int(words[1])
+    return None
+
+
+def _identity(path: str) -> Identity:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
+
+
+def with_owners(place: Place, facts: Facts) -> Facts:
+    """Return the facts with a lock of an open file once for each process that has it."""
+    if all(lock.pid in facts.processes for lock in facts.locks):
+        return facts
+    found = tuple(one for lock in facts.locks for one in _owned(place, facts, lock))
+    return facts._replace(locks=found)
+
+
+def _owned(place: Place, facts: Facts, lock: FileLock) -> Iterable[FileLock]:
+    if lock.pid in facts.processes:
         return [lock]
-    owners = [pid for pid in facts.processes if any(path == lock.path for _, path in place.proc.open_files(pid))]
-    return [lock._replace(pid=pid) for pid in owners] or [lock]
+    owners = list(_owners(place, detailed(facts.processes), lock)) or list(_owners(place, facts.processes, lock))
+    if not owners:
+        return [lock] if _certain(place, facts, lock) else []
+    return [lock._replace(pid=pid) for pid in owners]
+
+
+def _certain(place: Place, facts: Facts, lock: FileLock) -> bool:
+    """Say whether the lock is on one of the database's files though nobody is seen to have it."""
+    devices = {one.device for one in facts.database.files if one.inode == lock.inode}
+    return not place.live or any((os.major(device), os.minor(device)) == lock.device for device in devices)
+
+
+def _owners(place: Place, pids: Iterable[int], lock: FileLock) -> Iterator[int]:
+    for pid in pids:
+        for descriptor, target in place.proc.open_files(pid):
+            if target == lock.path and (_awaits if lock.waits else _has)(place, pid, descriptor, lock):
+                yield pid
+                break
+
+
+def _has(place: Place, pid: int, descriptor: int, lock: FileLock) -> bool:
+    text = read_text(f"{place.proc.folder}/{pid}/fdinfo/{descriptor}", _SMALL)
+    return any(_is_lock(line, lock) for line in text.splitlines() if line.startswith("lock:"))
+
+
+def _is_lock(line: str, lock: FileLock) -> bool:
+    found = parse(line.partition(":")[2])
+    return found is not None and (found.kind, found.inode, found.first) == (lock.kind, lock.inode, lock.first)
+
+
+def _awaits(place: Place, pid: int, descriptor: int, lock: FileLock) -> bool:
+    words = read_text(f"{place.proc.folder}/{pid}/syscall", _SMALL).split()[:3]
+    try:
+        call = [int(word, 0) for word in words]
+    except ValueError:
+        return False
+    return len(call) == 3 and call[0] in _FCNTL and call[1] == descriptor and call[2] == _WAIT_FOR_OPEN_FILE

@@ -1,15 +1,130 @@
-"""Lets the host's own rpm try a private copy of a Berkeley DB database, its shared regions included."""
+"""Lets the host's own rpm try a private copy of a Berkeley DB database, its shared regions included.
+
+Whether an environment is still good only the library itself can say, and it may hang while it finds out: so it is
+asked in a copy. A copy of shared memory is of one moment only if nobody used it meanwhile; so it is made again and
+again until nobody did, and a bad answer counts only if a second copy gives it too.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import shutil
+import signal
+import tempfile
+from typing import IO, TYPE_CHECKING, Optional, Protocol
 
+from interlock.errors import InterlockError
+from interlock.system import durable
+from interlock.system.proc import read_text
 from interlock.waits.facts import Facts
+from interlock.waits.read_futexes import FUTEX_CALLS, MARK
+from interlock.waits.read_processes import read_process
 
 if TYPE_CHECKING:
     from interlock.waits.look import Place
 
+TRIES, PAUSE = 6, 0.1
+# An environment whose maker died answers only after libdb has tried three times, nine seconds in all.
+LIMIT, LOOK_AFTER, STEP = 15.0, 0.4, 0.02
+_KEPT = 4000
+
+
+class Child(Protocol):
+    """What is used of a process that we started."""
+
+    pid: int
+
+    def poll(self) -> Optional[int]:
+        """Return its status, None while it runs."""
+
 
 def read_trial(place: Place, facts: Facts) -> tuple[str, bool]:
     """Return what rpm said of the copy when it failed (empty where it answered), and whether it hung."""
-    return "", False
+    names = [one.name for one in facts.database.files if one.name.startswith("__db.")]
+    if not (place.ours and os.geteuid() == 0 and facts.database.backend == "bdb" and names):
+        return "", False
+    first = _one_trial(place, facts)
+    if first in (None, ("", False)):
+        return "", False
+    second = _one_trial(place, facts)
+    return second if second is not None else ("", False)
+
+
+def _one_trial(place: Place, facts: Facts) -> Optional[tuple[str, bool]]:
+    """Copy and ask; None where no copy could be made of a moment in which nobody used the environment."""
+    target = f"{place.scratch}-trial"
+    try:
+        for _ in range(TRIES):
+            if _copy_if_idle(place, facts.database.path, target):
+                return _ask(place, target)
+            place.clock.sleep(PAUSE)
+    except (OSError, InterlockError):
+        return None
+    finally:
+        durable.remove_trees([target])
+    return None
+
+
+def _copy_if_idle(place: Place, source: str, target: str) -> bool:
+    """Copy every file as it is; say whether nobody had the environment mapped before and after, and nothing changed."""
+    if in_use(place, source):
+        return False
+    durable.remove_trees([target])
+    os.makedirs(target, mode=0o700)
+    for name in sorted(os.listdir(source)):
+        path = os.path.join(source, name)
+        if os.path.isfile(path) and not os.path.islink(path):
+            shutil.copyfile(path, os.path.join(target, name))
+    return not in_use(place, source) and _regions(source) == _regions(target)
+
+
+def in_use(place: Place, path: str) -> tuple[int, ...]:
+    """Return every process that has a region of the environment mapped, deleted ones left out."""
+    found = []
+    for pid in place.proc.pids():
+        lines = read_text(f"{place.proc.folder}/{pid}/maps").splitlines()
+        if any(path + MARK in line and not line.endswith(" (deleted)") for line in lines):
+            found.append(pid)
+    return tuple(found)
+
+
+def _regions(folder: str) -> dict[str, bytes]:
+    found = {}
+    for name in sorted(os.listdir(folder)):
+        if name.startswith("__db."):
+            with open(os.path.join(folder, name), "rb") as stream:
+                found[name] = stream.read()
+    return found
+
+
+def _ask(place: Place, copy: str) -> tuple[str, bool]:
+    """Query the copy. Nobody else uses it: if rpm falls asleep on one of its locks, nobody will wake it."""
+    with tempfile.TemporaryFile() as errors:
+        argv = ["rpm", "--dbpath", copy, "-qa"]
+        child = place.runner.start(argv, stderr=errors, alarm=LIMIT)
+        status = _await(place, child)
+        return ("", True) if status is None else (_said(errors) if status else "", False)
+
+
+def _said(errors: IO[bytes]) -> str:
+    errors.seek(0)
+    return errors.read(_KEPT).decode("utf-8", "replace").strip() or "it ended with an error and said nothing"
+
+
+def _await(place: Place, child: Child) -> Optional[int]:
+    """Return a child's status; None where it hangs. It is not ended by us: its alarm does that, or our own end."""
+    begun = place.clock.monotonic()
+    before: object = None
+    while place.clock.monotonic() - begun < LIMIT + 1:
+        status = child.poll()
+        if status is not None:
+            return None if status == -signal.SIGALRM else status
+        if place.clock.monotonic() - begun > LOOK_AFTER:
+            now = read_process(place, child.pid, 0.0)
+            asleep = now is not None and bool(now.call) and now.call[0] in FUTEX_CALLS
+            if now is not None and asleep and before == (now.call, now.switches):
+                return None
+            before = (now.call, now.switches) if now is not None and asleep else None
+            place.clock.sleep(LOOK_AFTER / 2)
+        place.clock.sleep(STEP)
+    return None

@@ -1,0 +1,55 @@
+"""Finds the cases of Berkeley DB that only its own library can tell: from what rpm said of a private copy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Callable
+
+from interlock.waits.facts import Facts
+from interlock.waits.finding import PROVEN, Finding
+from interlock.waits.graph import WaitGraph
+
+# What the library says, the most special first: a panic, a full table and a foreign version all end with RUNRECOVERY
+# somewhere, and so does a dead reader.
+SIGNS = (
+    ("bdb-version-mismatch", ("DB_VERSION_MISMATCH", "BDB1538", "doesn't match environment version")),
+    ("bdb-lockers-exhausted", ("out of available locker entries", "out of available lock entries")),
+    ("bdb-panic", ("PANIC", "BDB0060", "BDB0061")),
+    ("bdb-dead-reader", ("Thread died in Berkeley DB library", "BDB1507", "DB_RUNRECOVERY")),
+    # An environment whose maker died before it was ready: libdb gives up after nine seconds.
+    ("bdb-dead-reader", ("Resource temporarily unavailable",)),
+)
+
+
+def tried(facts: Facts, _graph: WaitGraph) -> Iterator[Finding]:
+    """What came of the trial: it failed in a way that the catalogue knows, or it hung."""
+    state = facts.state
+    if state is None or any(one.confirmed for one in facts.futexes):
+        return
+    if state.hung:
+        yield _finding(facts, "bdb-dead-owner", "the host's own rpm hangs for ever on a private copy of the database")
+        return
+    for name, signs in SIGNS:
+        if any(sign in state.trial for sign in signs):
+            yield _finding(facts, name, f"the host's own rpm says of a private copy: {said(state.trial, signs)}")
+            return
+
+
+def said(text: str, signs: Iterable[str]) -> str:
+    """Return the line that has one of some words, else the first."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in lines if any(sign in line for sign in signs)), lines[0] if lines else "")
+
+
+def _finding(facts: Facts, name: str, proof: str) -> Finding:
+    names = [one.name for one in facts.database.files if one.name.startswith("__db.")]
+    files = tuple(os.path.join(facts.database.path, one) for one in names)
+    others = sorted({one.pid for one in facts.regions})
+    nobody = "nobody had the environment mapped while the copy was made"
+    return Finding(
+        name, PROVEN, (proof, nobody), (), files, data={"end": {"pids": [], "started": []}, "others": others}
+    )
+
+
+DETECTORS: tuple[Callable[[Facts, WaitGraph], Iterable[Finding]], ...] = (tried,)
