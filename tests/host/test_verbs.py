@@ -58,12 +58,11 @@ def test_check_names_what_is_wrong_with_a_depot(host: Host, depot_on: DepotOn) -
     assert missing.status == 7
 
 
-def test_check_sees_agents(host: Host) -> None:
-    verbs.switch_agent(host.lab, host.name, "insight", True)
-    try:
-        rows = [row for row in host.json("check")["reasons"] if row["subject"] == "agents"]
-    finally:
-        verbs.switch_agent(host.lab, host.name, "insight", False)
+@pytest.mark.parametrize("release", ["classic", "current"])
+def test_check_sees_agents(host_of: Callable[..., Host], release: str) -> None:
+    """By their units. On a host of its own: the agent's queries are killed, and its database suffers from it."""
+    host = host_of(release, "insight")
+    rows = [row for row in host.json("check")["reasons"] if row["subject"] == "agents"]
     assert any("HP Insight Management Agents" in row["detail"] for row in rows)
 
 
