@@ -22,6 +22,7 @@ $(STAMP): requirements.txt pyproject.toml
 
 $(ZIPAPP): $(shell find src/interlock -name '*.py' -o -name '*.json') tools/build_zipapp.py | $(STAMP)
 	@$(PYTHON) tools/build_zipapp.py $@
+	@$(PYTHON) -m compileall -q src/interlock
 
 lab: setup
 	@$(VENV)/bin/interlock lab build
@@ -40,6 +41,7 @@ check: $(STAMP)
 
 bench: setup
 	@$(PYTHON) bench/upgrade.py
+	@$(PYTHON) bench/looks.py
 
 soak: setup
 	@$(PYTHON) bench/soak.py --rounds $(N)

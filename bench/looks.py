@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -61,7 +61,7 @@ def run(argv: Sequence[str]) -> Run:
     return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def measure(programs: dict[str, Sequence[str]], rounds: int) -> dict[str, list[Run]]:
+def measure(programs: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Run]]:
     """Run all programs in turn, and each round begin with another."""
     found: dict[str, list[Run]] = {name: [] for name in programs}
     names = list(programs)

@@ -9,6 +9,7 @@ Nothing in the archive is compressed: unpacking costs each start more than the s
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import subprocess
 import sys
@@ -21,14 +22,56 @@ FIXED_TIME = (2020, 1, 1, 0, 0, 0)
 INTERPRETER = b"#!/usr/bin/env python3\n"
 # The versions of the hosts; the one that builds is always among them.
 VERSIONS = ("3.9", "3.11", "3.13")
-# Compiled code fits one version only, which its magic number names.
-MAIN = """\
+# Compiled code fits one version only, which its magic number names. It lies in one entry for each version, for reading
+# the archive's directory takes time for each entry; modules that are not in it come from the source as ever.
+MAIN = '''\
+import marshal
 import sys
 from _frozen_importlib_external import MAGIC_NUMBER
-sys.path.insert(0, f"{sys.path[0]}/compiled/{MAGIC_NUMBER.hex()}")
+from importlib.machinery import ModuleSpec
+from zipimport import zipimporter
+
+
+class Compiled:
+    """Finds and loads the modules that are compiled for this version of Python."""
+
+    def __init__(self, archive, content):
+        self.archive = archive
+        size = int.from_bytes(content[:4], "little")
+        self.index, self.codes = marshal.loads(content[4 : 4 + size]), content[4 + size :]
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in self.index:
+            return None
+        file, package = self.index[name][:2]
+        spec = ModuleSpec(name, self, origin=f"{self.archive.archive}/{file}", is_package=package)
+        spec.has_location = True
+        if package:
+            spec.submodule_search_locations.append(spec.origin.rpartition("/")[0])
+        return spec
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        first, last = self.index[module.__name__][2:]
+        exec(marshal.loads(self.codes[first:last]), module.__dict__)
+
+    def get_data(self, path):
+        return self.archive.get_data(path)
+
+    def get_source(self, name):
+        return self.archive.get_source(name)
+
+
+archive = zipimporter(sys.path[0])
+try:
+    sys.meta_path.insert(0, Compiled(archive, archive.get_data(f"compiled/{MAGIC_NUMBER.hex()}")))
+except OSError:
+    pass  # Another version than those: it compiles the source at each start.
 from interlock.cli.main import main
 sys.exit(main())
-"""
+'''
 COMPILE = """\
 import importlib.util, json, marshal, sys
 rows = json.load(sys.stdin)
@@ -47,7 +90,7 @@ def sources(package: Path) -> list[Path]:
 def build(source: Path, target: Path) -> None:
     """Write the archive, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(".tmp")
+    temporary = target.with_suffix(f".tmp{os.getpid()}")
     files = {path.relative_to(source).as_posix(): path.read_bytes() for path in sources(source / "interlock")}
     with temporary.open("wb") as stream:
         stream.write(INTERPRETER)
@@ -61,27 +104,32 @@ def build(source: Path, target: Path) -> None:
 
 
 def compiled(files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    """Yield what is compiled for each version, with the data files beside it, for they are found by the package."""
-    texts = json.dumps({name: text.decode() for name, text in files.items() if name.endswith(".py")})
+    """Yield an entry for each version, with all modules compiled for it."""
+    texts = {name: content.decode() for name, content in files.items() if name.endswith(".py")}
     done: set[str] = set()
     for program in interpreters():
         # The order of sets in compiled code follows the seed of hashes.
         found = subprocess.run(
-            [program, "-s", "-S", "-c", COMPILE], input=texts, capture_output=True, text=True, check=False,
+            [program, "-s", "-S", "-c", COMPILE], input=json.dumps(texts), capture_output=True, check=False, text=True,
             env={"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"},
         )  # fmt: skip
         magic, codes = json.loads(found.stdout) if found.returncode == 0 else ("", {})
         if magic and magic not in done:
             done.add(magic)
-            yield from _of_version(f"compiled/{magic}", magic, codes, files)
+            yield f"compiled/{magic}", _joined({name: bytes.fromhex(code) for name, code in codes.items()})
 
 
-def _of_version(folder: str, magic: str, codes: dict[str, str], files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    # Flags 1: checked by a hash, and that one not to be compared; then the hash (PEP 552).
-    head = bytes.fromhex(magic) + (1).to_bytes(4, "little") + bytes(8)
-    for name, content in files.items():
-        code = codes.get(name)
-        yield (f"{folder}/{name}", content) if code is None else (f"{folder}/{name}c", head + bytes.fromhex(code))
+def _joined(codes: dict[str, bytes]) -> bytes:
+    """Return modules in one piece: the size of the index, the index, and the code of one after the other."""
+    index: dict[str, tuple[str, bool, int, int]] = {}
+    first = 0
+    for name, code in codes.items():
+        package = name.endswith("/__init__.py")
+        module = name.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".")
+        index[module] = (name, package, first, first + len(code))
+        first += len(code)
+    head = marshal.dumps(index, 2)
+    return len(head).to_bytes(4, "little") + head + b"".join(codes.values())
 
 
 def interpreters() -> Iterator[str]:

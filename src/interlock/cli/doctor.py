@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -26,6 +28,7 @@ from interlock.waits.look import Place, examine, look
 from interlock.waits.plan_cure import plan_cure
 
 FOUND, DECIDE = 3, 5
+SHOWN = 8
 ROUNDS = 6
 SURE = {"proven": "proven", "likely": "likely", "waits": "a wait, which may end by itself"}
 
@@ -117,17 +120,25 @@ def _say_finding(finding: Finding, cure: Cure) -> None:
     case = catalogue()[finding.id]
     since = f", for up to {age(finding.since)}" if finding.since else ""
     say(f"\n{case.number}. {case.title}  [{finding.id}; {SURE[finding.sure]}{since}]")
-    say(f"   {case.means}")
+    _say_wrapped("", case.means)
     for line in finding.proof:
-        say(f"   proof: {line}")
+        _say_wrapped("proof: ", line)
     for name, things in (("files", finding.files), ("packages", finding.packages)):
         if things:
-            more = f" and {len(things) - 8} more" if len(things) > 8 else ""
-            say(f"   {name}: {', '.join(things[:8])}{more}")
+            more = f" and {len(things) - SHOWN} more" if len(things) > SHOWN else ""
+            _say_wrapped(f"{name}: ", f"{', '.join(things[:SHOWN])}{more}")
     for step in cure.steps:
-        say(f"   cure: {step.text}")
+        _say_wrapped("cure: ", step.text)
     if cure.decide:
-        say(f"   to decide: {cure.decide}")
+        _say_wrapped("to decide: ", cure.decide)
+
+
+def _say_wrapped(head: str, text: str) -> None:
+    """Print a paragraph within the terminal, its later lines below the text of the first."""
+    width = min(max(shutil.get_terminal_size((100, 24)).columns, 60), 120)
+    first = f"   {head}"
+    say(textwrap.fill(text, width, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False,
+                      break_long_words=False))  # fmt: skip
 
 
 def _summary(facts: Facts, findings: Sequence[Finding]) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # The largest of these files are the maps of a big process: some MiB.
 LARGEST = 16 * 1024 * 1024
+_USUAL = 1024 * 1024
 _CHUNK = 64 * 1024
 _AGES = 1e12
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -40,7 +41,7 @@ def _all_of(descriptor: int, largest: int) -> bytes:
     while found[-1] and size < largest:
         found.append(os.read(descriptor, min(_CHUNK, largest - size)))
         size += len(found[-1])
-    return found[0] if len(found) < 3 else b"".join(found)
+    return found[0] if size == len(found[0]) else b"".join(found)
 
 
 def read_text(path: str, largest: int = LARGEST) -> str:
@@ -84,7 +85,7 @@ class ProcReader:
         return Path(self.folder)
 
     def _text(self, *parts: str) -> Optional[str]:
-        found = read_bytes("/".join((self.folder, *parts)))
+        found = read_bytes("/".join((self.folder, *parts)), _USUAL)
         return None if found is None else found.decode("utf-8", "replace")
 
     def boot_id(self) -> str:
@@ -157,7 +158,7 @@ class ProcReader:
 
     def mapped_files(self, pid: int) -> list[str]:
         """Return the files that ``pid`` has mapped, each once."""
-        rows = (line.split(maxsplit=5) for line in (self._text(str(pid), "maps") or "").splitlines())
+        rows = (line.split(maxsplit=5) for line in read_text(f"{self.folder}/{pid}/maps").splitlines())
         return list(dict.fromkeys(row[5] for row in rows if len(row) == 6 and row[5].startswith("/")))
 
     def command(self, pid: int) -> str:

@@ -95,7 +95,7 @@ class Engine:
             try:
                 with WorkerProcess(self._job(isolation), self.host.trace) as worker:
                     self._prepare(isolation, worker)
-                    transaction = self._apply(worker)
+                    transaction = self._apply(isolation, worker)
                 self._verify(isolation, transaction)
                 self._commit(isolation)
             except BaseException as error:
@@ -147,11 +147,11 @@ class Engine:
 
     # -- apply --------------------------------------------------------------------------------------------------
 
-    def _apply(self, worker: WorkerProcess) -> TransactionListener:
+    def _apply(self, isolation: Isolation, worker: WorkerProcess) -> TransactionListener:
         self.enter(states.Applying(worker=worker.pid))
         watch = ScriptWatch(
             self.host, self.events, worker.pid, worker.reading,
-            limit=self.request.script_limit, record=self._record_ending,
+            limit=self.request.script_limit, gate=not isolation.bind, record=self._record_ending,
         )  # fmt: skip
         transaction = TransactionListener(self.events, self.checker, watch, len(self.files))
         self.transaction = transaction
@@ -236,7 +236,8 @@ class Engine:
         else:
             self.enter(states.RollingBack(reason=str(error)))
             self.enter(states.RolledBack(reason=str(error)))
-            raise RolledBack(detail=f"{error}. No file of a package was changed, the database neither") from error
+            text = f"{str(error).rstrip('.')}. No file of a package was changed, the database neither"
+            raise RolledBack(detail=text) from error
 
     def _hold(self, isolation: Isolation, reason: str) -> None:
         kept = isolation.keep()

@@ -26,6 +26,7 @@ SECTIONS = (
 )  # fmt: skip
 _FRONT_ENDS = frozenset({"dnf", "dnf-3", "dnf5", "microdnf", "yum", "zypper"})
 _INSTALL = frozenset({"install", "in", "localinstall", "reinstall", "update", "upgrade", "up"})
+_MENTIONED = re.compile(r"\b(?:rpm|dnf|dnf-3|dnf5|microdnf|yum|zypper)\b")
 _BREAK = ";"
 _REDIRECTION = re.compile(r"[0-9]*[<>]+&?[ \t]*[^\s;|&()]*")
 _DEEPEST = 3
@@ -42,6 +43,8 @@ class Nested(NamedTuple):
 
 def nested_commands(package: str, script: str, text: str) -> list[Nested]:
     """Return the commands of a scriptlet that are to install packages."""
+    if not _MENTIONED.search(text):
+        return []
     joined = text.replace("\\\n", " ")
     lines = [line for line in joined.splitlines() if not line.lstrip().startswith("#")]
     plain = _REDIRECTION.sub(" ", "\n".join(lines))

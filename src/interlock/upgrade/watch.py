@@ -49,12 +49,13 @@ class ScriptWatch:
 
     def __init__(
         self, host: Host, events: EventSink, worker: int, reading: int = -1, *,
-        limit: float = 0.0, record: Record = lambda _what, _why: None,
+        limit: float = 0.0, gate: bool = False, record: Record = lambda _what, _why: None,
     ) -> None:  # fmt: skip
         self.events, self.clock, self.proc, self.worker = events, host.clock, host.proc, worker
         self.place = Place(host.proc, "/", host.runner, host.clock, host.paths.scratch)
         self.waiter = (os.getpid(), reading) if reading >= 0 else None
         self.limit, self.record = limit, record
+        self.gate = os.getpid() if gate else 0
         self.running: Optional[Running] = None
         self.done: list[Running] = []
         self.ended_ones: list[str] = []
@@ -95,7 +96,7 @@ class ScriptWatch:
         self.next_quick = seconds + QUICK_EVERY
         if thorough:
             self.next_thorough = seconds + THOROUGH_EVERY
-        facts = look_below(self.place, self.worker, thorough, self.waiter)
+        facts = look_below(self.place, self.worker, thorough, self.waiter, self.gate)
         graph = build_graph(facts)
         lower = below(self.proc, self.worker)
         self._judge(running, seconds, facts, graph, lower)

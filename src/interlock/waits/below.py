@@ -26,6 +26,9 @@ from interlock.waits.read_pid_files import read_pid_files
 from interlock.waits.read_processes import read_process
 from interlock.waits.read_terminals import read_terminals
 
+# Where a process sleeps that waits for leave, and what gives it (fanotify(7)).
+LEAVE, GUARD = "fanotify_", "anon_inode:[fanotify]"
+
 
 def below(proc: ProcReader, top: int) -> list[int]:
     """Return the processes below one, the outermost first."""
@@ -38,10 +41,13 @@ def below(proc: ProcReader, top: int) -> list[int]:
     return found[1:]
 
 
-def look_below(place: Place, top: int, thorough: bool = False, waiter: Optional[tuple[int, int]] = None) -> Facts:
+def look_below(
+    place: Place, top: int, thorough: bool = False, waiter: Optional[tuple[int, int]] = None, gate: int = 0
+) -> Facts:
     """Return what ``top`` and the processes below it wait for.
 
-    ``waiter`` is a process that waits for what ``top`` says through a pipe, and the descriptor that it reads.
+    ``waiter`` is a process that waits for what ``top`` says through a pipe, and the descriptor that it reads. ``gate``
+    is the process that holds others back from the package database, if any does.
     """
     lower = below(place.proc, top)
     ours = {top, *lower, *([waiter[0]] if waiter else [])}
@@ -49,16 +55,32 @@ def look_below(place: Place, top: int, thorough: bool = False, waiter: Optional[
     wanted = set(place.proc.pids()) if thorough else ours | {lock.pid for lock in raw if lock.pid > 0}
     view = place._replace(root=Path(f"{place.proc.folder}/{top}/root")) if place.live else place
     facts = Facts(place.clock.now(), read_database(view), _processes(place, wanted))
-    facts = facts._replace(locks=_named(place, facts, raw))
+    facts = facts._replace(locks=_named(place, facts, raw, waiter[0] if waiter else 0))
     pipes = read_terminals(place, facts, lower) + _read_by(waiter, top)
-    return _thorough(place, facts._replace(pipes=pipes)) if thorough else facts._replace(pipes=pipes)
+    facts = facts._replace(pipes=pipes)
+    if not thorough:
+        return facts
+    return _thorough(place, facts._replace(pipes=pipes + _held_back(place, facts, gate)), top)
 
 
-def _thorough(place: Place, facts: Facts) -> Facts:
+def _thorough(place: Place, facts: Facts, top: int) -> Facts:
     regions, futexes = read_futexes(place, facts)
     facts = facts._replace(regions=regions, futexes=futexes)
     facts = facts._replace(pid_files=read_pid_files(place, facts))
-    return facts._replace(jobs=read_jobs(place, facts))
+    # Jobs are looked for below whoever has the transaction lock. That is ``top``, though its lock may be another file.
+    lock = FileLock(0, "POSIX", True, top, facts.database.lock, (0, 0), 0, 0, None, False)
+    return facts._replace(jobs=read_jobs(place, facts._replace(locks=(*facts.locks, lock))))
+
+
+def _held_back(place: Place, facts: Facts, gate: int) -> tuple[Pipe, ...]:
+    """Return who waits for leave to open a file, where ``gate``, or a fork of it, is the only one to give leave."""
+    waiting = [pid for pid, process in facts.processes.items() if process.channel.startswith(LEAVE)] if gate else []
+    if not waiting:
+        return ()
+    users = {pid for pid in facts.processes for _, target in place.proc.open_files(pid) if target == GUARD}
+    if any(gate not in (pid, facts.processes[pid].parent) for pid in users):
+        return ()
+    return tuple(Pipe(0, pid, -1, True, (gate,), "the gate before the package database") for pid in waiting)
 
 
 def _processes(place: Place, pids: Iterable[int]) -> dict[int, Process]:
@@ -88,12 +110,14 @@ def _waited(place: Place, ours: set[int]) -> list[FileLock]:
     return [lock for lock in found if lock.number in numbers]
 
 
-def _named(place: Place, facts: Facts, raw: Iterable[FileLock]) -> tuple[FileLock, ...]:
+def _named(place: Place, facts: Facts, raw: Iterable[FileLock], first: int) -> tuple[FileLock, ...]:
+    """Give locks their paths and owners. What ``first`` has locked, its forks have inherited: it is his alone."""
     known = _inodes(facts.database)
     found: list[FileLock] = []
     for lock in raw:
         path = known.get(lock.inode) or _path_of(place.proc, lock)
         owners = [lock.pid] if lock.pid > 0 else owners_of(place.proc, facts.processes, lock.inode)
+        owners = [first] if first in owners else owners
         found += [lock._replace(path=path, pid=owner) for owner in owners]
     return tuple(found)
 

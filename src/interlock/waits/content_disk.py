@@ -74,7 +74,17 @@ def _is_empty(path: str) -> bool:
 def unlike(row: Row) -> list[str]:
     """Return the files of a package whose content on the disk is not the package's."""
     algorithm = ALGORITHMS.get(int(row.header["filedigestalgo"] or 1), "")
+    if not _can(algorithm):
+        return []
     return [file.path for file in files_of(row) if file.digest and digest_of(file.path, algorithm) != file.digest]
+
+
+def _can(algorithm: str) -> bool:
+    """Say whether digests of this kind can be made here: not every one is known, nor allowed (FIPS)."""
+    try:
+        return bool(hashlib.new(algorithm))
+    except ValueError:
+        return False
 
 
 def digest_of(path: str, algorithm: str) -> Optional[str]:
@@ -153,6 +163,12 @@ def crowded(folders: Iterable[str]) -> list[str]:
             found.append(folder)
         seen.add(device)
     return found
+
+
+def paths_of(row: Row) -> list[str]:
+    """Return what a package has on the disk besides directories, which packages may well share."""
+    pairs = zip(row.tag("filenames"), row.tag("filemodes"))
+    return [_text(path) for path, mode in pairs if not stat.S_ISDIR(mode & 0xFFFF)]
 
 
 def folders_of(row: Row) -> list[str]:

@@ -43,20 +43,21 @@ def _script(row: Row, tag: str) -> str:
 def _not_done(row: Row, call: Call, named: dict[str, list[Row]]) -> Iterator[tuple[str, str, str]]:
     for thing in call.things:
         if call.verb == "remove":
-            # Only what was there already when the scriptlet ran, and still is.
-            stayed = [one for one in named.get(thing, []) if one.tid < row.tid]
+            # Only what was there already when the scriptlet ran, and still is, though it was removed in any case.
+            stayed = [one for one in named.get(thing, []) if call.always and one.tid < row.tid]
             yield from ((str(one.nevra), "", "remove") for one in stayed)
         elif thing.endswith(".rpm"):
-            yield from _not_installed(thing, named)
+            verb = "install" if call.always else "install, under a condition"
+            yield from ((other, path, verb) for other, path in _not_installed(thing, named))
 
 
-def _not_installed(pattern: str, named: dict[str, list[Row]]) -> Iterator[tuple[str, str, str]]:
+def _not_installed(pattern: str, named: dict[str, list[Row]]) -> Iterator[tuple[str, str]]:
     for path in sorted(glob.glob(pattern)) if pattern.startswith("/") else ():
         nevra = nevra_of_file(path)
         if nevra is not None and not any(
             one.nevra.evr.compare(nevra.evr) >= 0 for one in named.get(nevra.name, ()) if one.nevra.arch == nevra.arch
         ):
-            yield str(nevra), path, "install"
+            yield str(nevra), path
 
 
 def nevra_of_file(path: str) -> Optional[Nevra]:

@@ -24,6 +24,25 @@ def regions_aside(finding: Finding, _facts: Facts) -> Cure:
     return Cure(finding.id, (_aside(finding.data["end"]), *_end(finding.data["end"], "it hangs for ever")))
 
 
+def release(finding: Finding, facts: Facts) -> Cure:
+    """Let rpm free the logical locks of the dead, as it can; a mutex of the dead nobody can free."""
+    cure = regions_aside(finding, facts)
+    if not finding.data.get("logical") or not cure.steps:
+        return cure
+    end = finding.data["end"]
+    text = f"have rpm release what dead readers held; if {_who(end)} sleeps on, put __db.* aside and end it"
+    return Cure(finding.id, (Step("release", text, end, writes=True),))
+
+
+def free_table(finding: Finding, facts: Facts) -> Cure:
+    """End the one who fills the table: the next rpm frees what a dead process had. Nobody inside: regions aside."""
+    others = [pid for pid in finding.data["others"] if pid in facts.processes]
+    if len(others) != 1:
+        return regions_aside(finding, facts)
+    end = {"pids": others, "started": [facts.processes[pid].started for pid in others]}
+    return Cure(finding.id, tuple(_end(end, "it fills the lock table, and rpm frees what the dead had")))
+
+
 def wake(finding: Finding, facts: Facts) -> Cure:
     """Have the sleepers look again if their word has changed; else nothing can wake them."""
     end = finding.data["end"]
@@ -81,11 +100,11 @@ def _who(end: Mapping[str, Any]) -> str:
 
 CURES: Mapping[str, Callable[[Finding, Facts], Cure]] = {
     "bdb-dead-reader": regions_aside,
-    "bdb-dead-owner": regions_aside,
+    "bdb-dead-owner": release,
     "bdb-panic": regions_aside,
     "bdb-lost-wakeup": wake,
     "bdb-glibc-replaced": end_old,
-    "bdb-lockers-exhausted": regions_aside,
+    "bdb-lockers-exhausted": free_table,
     "bdb-version-mismatch": regions_aside,
     "bdb-queue": free_gate,
     "bdb-stopped-reader": go_on,

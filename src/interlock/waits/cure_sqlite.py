@@ -7,8 +7,8 @@ from typing import Any, Callable
 
 from interlock.waits.cure import Cure, Step
 from interlock.waits.facts import Facts
-from interlock.waits.find_sqlite import label
 from interlock.waits.finding import Finding
+from interlock.waits.naming import label
 
 
 def _named(facts: Facts, pids: Iterable[int]) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def cure_foreign_writer(finding: Finding, facts: Facts) -> Cure:
         text = f"install what failed meanwhile, once its rpm has ended: {', '.join(sorted(files))}"
         # Not marked as writing: the host's own rpm does it, with its own lock, after the one that waits has ended.
         waiting = _named(facts, finding.data.get("waiting", ()))
-        steps.append(Step("install_again", text, {"files": files, "after": waiting["pids"]}))
+        steps.append(Step("install-again", text, {"files": files, "after": waiting["pids"]}))
     return Cure(finding.id, tuple(steps))
 
 
@@ -55,6 +55,9 @@ def cure_malformed(finding: Finding, facts: Facts) -> Cure:
 
 def cure_replaced(finding: Finding, facts: Facts) -> Cure:
     """23: end those that have not written; name what must be run again."""
+    if "from" in finding.data:
+        text = f"put a copy of {finding.data['from']} in place of the empty database"
+        return Cure(finding.id, (Step("put-back", text, {"from": finding.data["from"]}, writes=True),))
     busy = [pid for pid in finding.pids if pid in facts.moving]
     if busy:
         text = f"{label(facts, busy[0])} makes progress in a database or under a lock that nobody else sees: begin no"

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Callable
 
+from interlock.package import Nevra
 from interlock.waits.cure import Cure, Step
 from interlock.waits.facts import Facts
 from interlock.waits.finding import Finding
 
+MOST_NAMES = 4
 SOURCES = "looked for in --depot DIR, Interlock's, dnf's and zypper's caches"
+
+
+def some(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: the first few, and how many more."""
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def cure_index(finding: Finding, _facts: Facts) -> Cure:
@@ -29,7 +37,8 @@ def cure_nested(finding: Finding, _facts: Facts) -> Cure:
     """13: install now what the scriptlet could not."""
     rows = finding.data["install"]
     if not rows:
-        decide = f"whether {finding.packages[0]} is to be removed, which a scriptlet of {finding.packages[-1]} wanted"
+        what = f"installed (`rpm -U {finding.files[0]}`)" if finding.files else "removed"
+        decide = f"whether {finding.packages[0]} is to be {what}, as a scriptlet of {finding.packages[-1]} has it"
         return Cure(finding.id, decide=decide)
     text = f"install {', '.join(name for name, _ in rows)} now, outside of any scriptlet"
     return Cure(finding.id, (Step("install-files", text, {"files": [path for _, path in rows]}, writes=True),))
@@ -39,7 +48,7 @@ def cure_interrupted(finding: Finding, _facts: Facts) -> Cure:
     """26: take the older record out; where files are not the newer one's, put them back first."""
     steps = []
     if finding.data["unlike"]:
-        text = f"put {len(finding.data['unlike'])} files back that are not the later package's ({SOURCES})"
+        text = f"put back what is not the later package's: {some(finding.files)} ({SOURCES})"
         steps.append(Step("restore-files", text, {"files": finding.data["unlike"]}))
     for later, *earlier in finding.data["pairs"]:
         text = f"take {' and '.join(earlier)} out of the database only; the files on the disk are those of {later}"
@@ -49,7 +58,7 @@ def cure_interrupted(finding: Finding, _facts: Facts) -> Cure:
 
 def cure_empty(finding: Finding, _facts: Facts) -> Cure:
     """27: put the files back."""
-    text = f"put {len(finding.files)} files of {', '.join(finding.packages)} back from the package's file ({SOURCES})"
+    text = f"put back from its package's file each of {some(finding.files)} ({SOURCES})"
     return Cure(finding.id, (Step("restore-files", text, {"files": finding.data["files"]}),))
 
 
@@ -58,17 +67,22 @@ def cure_partial(finding: Finding, facts: Facts) -> Cure:
     steps = []
     leftovers, unmet = finding.data["leftovers"], finding.data["unmet"]
     if leftovers:
-        text = f"put {len(leftovers)} unfinished files of rpm's aside; then run that transaction again if you want it"
+        text = f"put aside what rpm did not finish, {some(leftovers)}; that transaction can be run again then"
         steps.append(Step("put-aside", text, {"files": leftovers}))
+    missing = list(dict.fromkeys(_missing(*row) for row in unmet))
     crowded = facts.state.crowded if facts.state else ()
     if unmet and crowded and not leftovers:
-        names = ", ".join(dict.fromkeys(row[0] for row in unmet))
-        return Cure(finding.id, decide=f"what to remove from {', '.join(crowded)}; then install what goes with {names}")
+        decide = f"what to remove from {', '.join(crowded)}; then the rest can be installed: {some(missing)}"
+        return Cure(finding.id, decide=decide)
     if unmet:
-        names = ", ".join(dict.fromkeys(f"{row[1]} for {row[0]}" for row in unmet))
-        text = f"install the rest of the transaction, so that there is {names} ({SOURCES})"
+        text = f"install the rest of the transaction: {some(missing)} ({SOURCES})"
         steps.append(Step("complete-transaction", text, {"unmet": unmet}, writes=True))
     return Cure(finding.id, tuple(steps))
+
+
+def _missing(package: str, requirement: str, instead: str) -> str:
+    """Return in words what a transaction was to bring besides what it did."""
+    return f"the {Nevra.parse(package).name} that goes with {instead}" if instead else f"{requirement} for {package}"
 
 
 CURES: Mapping[str, Callable[[Finding, Facts], Cure]] = {

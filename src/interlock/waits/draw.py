@@ -50,19 +50,35 @@ def _head(facts: Facts) -> str:
 
 
 def starts(graph: WaitGraph) -> list[str]:
-    """Return the processes to begin trees with: all who wait for more than a child, whom nobody waits for first."""
+    """Return the processes to begin trees with: all who wait for more than a child, what is proven first."""
     waiting = {edge.source: graph.nodes[edge.source] for edge in graph.edges if _is_wait(graph, edge)}
+    waiting = {key: node for key, node in waiting.items() if key in graph.hopeless or _matters(graph, key)}
     wanted = {edge.target for edge in graph.edges}
     circles = {key for cycle in graph.cycles for key in cycle}
+    orphaned = {edge.source for edge in graph.edges if edge.target in graph.orphans}
 
-    def rank(key: str) -> tuple[bool, bool, bool, int]:
-        return key not in circles, key not in graph.hopeless, key in wanted, waiting[key].pid
+    def rank(key: str) -> tuple[bool, bool, bool, bool, int]:
+        proven = key not in circles, key not in orphaned, key not in graph.hopeless
+        return (*proven, key in wanted, waiting[key].pid)
 
     return sorted(waiting, key=rank)
 
 
 def _is_wait(graph: WaitGraph, edge: Edge) -> bool:
     return graph.nodes[edge.source].kind == "process" and graph.nodes[edge.target].kind != "process"
+
+
+def _matters(graph: WaitGraph, start: str) -> bool:
+    """Say whether one who waits does so for more than a pipe, as every reader does: if need be through others."""
+    found, todo = {start}, [start]
+    while todo:
+        for edge in graph.after(todo.pop()):
+            if graph.nodes[edge.target].kind not in ("process", "pipe"):
+                return True
+            if edge.target not in found:
+                found.add(edge.target)
+                todo.append(edge.target)
+    return False
 
 
 def verdict(graph: WaitGraph, start: str) -> str:

@@ -112,7 +112,8 @@ class Job(NamedTuple):
 class Pipe(NamedTuple):
     """A pipe with a process asleep on it. ``reading`` says on which end it sleeps; the others hold the other end.
 
-    ``name`` is for what works like a pipe and is none: a terminal that a process passes on.
+    ``name`` is for what works like a pipe and is none: a terminal that a process passes on. ``left`` are those of
+    the others that a scriptlet left behind when its transaction had ended.
     """
 
     inode: int
@@ -121,6 +122,7 @@ class Pipe(NamedTuple):
     reading: bool
     others: tuple[int, ...]
     name: str = ""
+    left: tuple[int, ...] = ()
 
 
 class Opened(NamedTuple):
@@ -197,17 +199,29 @@ class State(NamedTuple):
 
 
 class Mount(NamedTuple):
-    """A file system. ``free`` and ``size`` in bytes."""
+    """A file system. ``free`` and ``size`` in bytes.
+
+    ``bound`` says that only this mount is read-only, not the file system itself; ``meant`` that the host's fstab, or
+    the way it is built, wants it read-only; ``faults`` what the kernel has counted against the file system.
+    """
 
     path: str
     kind: str
     writable: bool
     free: int
     size: int
+    bound: bool = False
+    meant: bool = False
+    faults: str = ""
 
 
 class System(NamedTuple):
-    """What of the rest of the host bears on its packages. Only ``doctor`` asks."""
+    """What of the rest of the host bears on its packages. Only ``doctor`` asks.
+
+    ``kernels`` are the versions in /boot that have modules, the oldest first; ``initramfs`` says of some of them what
+    is wrong with theirs. ``images`` is what each takes in /boot, ``owners`` the package of each, ``keep`` the versions
+    that run or are the default. ``tools`` are the programs that make an initramfs here.
+    """
 
     mounts: tuple[Mount, ...] = ()
     kernels: tuple[str, ...] = ()
@@ -215,13 +229,18 @@ class System(NamedTuple):
     loader: str = ""
     offline_update: str = ""
     fapolicyd: str = ""
+    images: Mapping[str, int] = {}
+    owners: Mapping[str, str] = {}
+    keep: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
 
 
 class SqliteUser(NamedTuple):
     """A process that has the SQLite database open that is in place now, with what SQLite locked for it.
 
     ``writes`` says that it opened the main file for writing; ``locks`` are its lines of ``/proc/PID/fdinfo``,
-    ``snapshot`` is the byte of its read mark, 0 without one. The last three were seen again and again for a second:
+    ``snapshot`` is the byte of its read mark, 0 without one. ``active`` says that it ran while somebody else kept the
+    writer's lock. The last three were seen again and again for a second:
     ``holds`` that it kept the writer's lock and was not emptying the log, ``stalled`` that it kept its read mark and
     did not run (for four seconds, unless it is stopped), ``unlocked`` that it used the shared index without the locks
     that every user of it has.
@@ -232,6 +251,7 @@ class SqliteUser(NamedTuple):
     locks: tuple[str, ...]
     snapshot: int = 0
     checkpoints: bool = False
+    active: bool = False
     holds: bool = False
     stalled: bool = False
     unlocked: bool = False
@@ -247,6 +267,21 @@ class Stray(NamedTuple):
     path: str
     lock: bool
     held: bool = False
+
+
+class Lost(NamedTuple):
+    """A transaction whose terminal is gone. ``output`` is what its descriptor leads to."""
+
+    pid: int
+    descriptor: int
+    output: str
+
+
+class LeftDatabase(NamedTuple):
+    """A database that a rebuild left beside the one in place, which has no packages at all. Only ``doctor`` asks."""
+
+    path: str
+    packages: tuple[str, ...]
 
 
 class Facts(NamedTuple):
@@ -272,5 +307,7 @@ class Facts(NamedTuple):
     sqlite_users: tuple[SqliteUser, ...] = ()
     strays: tuple[Stray, ...] = ()
     write_ahead: bool = False
+    left: tuple[LeftDatabase, ...] = ()
+    lost: tuple[Lost, ...] = ()
     complete: bool = True
     ran: frozenset[int] = frozenset()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable
 
 from interlock.waits import find_bdb_trial
+from interlock.waits.bdb_region import CONDITION
 from interlock.waits.edges import label_of
 from interlock.waits.facts import Facts, FileLock, Futex, Process, Region
 from interlock.waits.finding import LIKELY, PROVEN, WAITS, Finding
@@ -24,7 +25,9 @@ def dead_owner(facts: Facts, _graph: WaitGraph) -> Iterator[Finding]:
     """A lock that belongs to a process that is gone, with all who wait for it."""
     sleepers = [one for one in facts.futexes if one.confirmed and not one.free and _is_orphan(facts, one)]
     if sleepers:
-        yield _of_sleepers(facts, "bdb-dead-owner", sleepers, [_why_dead(facts, one) for one in sleepers])
+        proof = [_why_dead(facts, one) for one in sleepers]
+        logical = all(one.kind == CONDITION for one in sleepers)
+        yield _of_sleepers(facts, "bdb-dead-owner", sleepers, proof, logical=logical)
 
 
 def _is_orphan(facts: Facts, one: Futex) -> bool:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Callable
 
+from interlock.waits.edges import label_of
 from interlock.waits.facts import Facts
 from interlock.waits.finding import PROVEN, Finding
 from interlock.waits.graph import WaitGraph
@@ -14,7 +15,7 @@ from interlock.waits.graph import WaitGraph
 # somewhere, and so does a dead reader.
 SIGNS = (
     ("bdb-version-mismatch", ("DB_VERSION_MISMATCH", "BDB1538", "doesn't match environment version")),
-    ("bdb-lockers-exhausted", ("out of available locker entries", "out of available lock entries")),
+    ("bdb-lockers-exhausted", ("Lock table is out of available", "BDB2034", "unable to allocate memory for mutex")),
     ("bdb-panic", ("PANIC", "BDB0060", "BDB0061")),
     ("bdb-dead-reader", ("Thread died in Berkeley DB library", "BDB1507", "DB_RUNRECOVERY")),
     # An environment whose maker died before it was ready: libdb gives up after nine seconds.
@@ -46,10 +47,10 @@ def _finding(facts: Facts, name: str, proof: str) -> Finding:
     names = [one.name for one in facts.database.files if one.name.startswith("__db.")]
     files = tuple(os.path.join(facts.database.path, one) for one in names)
     others = sorted({one.pid for one in facts.regions})
-    nobody = "nobody had the environment mapped while the copy was made"
-    return Finding(
-        name, PROVEN, (proof, nobody), (), files, data={"end": {"pids": [], "started": []}, "others": others}
-    )
+    still = f"{', '.join(names)} did not change while the copy was made"
+    users = [f"{label_of(facts.processes[pid])} has the environment mapped" for pid in others if pid in facts.processes]
+    data = {"end": {"pids": [], "started": []}, "others": others}
+    return Finding(name, PROVEN, (proof, still, *users), tuple(others), files, data=data)
 
 
 DETECTORS: tuple[Callable[[Facts, WaitGraph], Iterable[Finding]], ...] = (tried,)

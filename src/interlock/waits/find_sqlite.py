@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Callable
 
-from interlock.package import Nevra
-from interlock.waits.edges import SLEEP_CALLS, label_of
+from interlock.waits import find_replaced
 from interlock.waits.facts import Facts, Process, SqliteUser
 from interlock.waits.finding import LIKELY, PROVEN, WAITS, Finding
 from interlock.waits.graph import WaitGraph
+from interlock.waits.naming import STOPPED, is_stopped, label, main_file, missing_packages, package_files
 
 # SQLite waits this long for a lock before it gives up; a reader that sleeps for longer does harm.
 PATIENCE = 10.0
 LOG_FILES = ("rpmdb.sqlite-wal", "rpmdb.sqlite-shm")
 OTHERS_MAY_WRITE = 0o002
-STOPPED = "Tt"
-EPOCH = re.compile(r"-\d+:")
-
-
-def main_file(facts: Facts) -> str:
-    """Return the path of the database's main file."""
-    return os.path.join(facts.database.path, "rpmdb.sqlite")
-
-
-def label(facts: Facts, pid: int) -> str:
-    """Return how a process is shown to people."""
-    return label_of(facts.processes[pid]) if pid in facts.processes else f"pid {pid}"
 
 
 def transactions(facts: Facts) -> frozenset[int]:
@@ -36,42 +23,30 @@ def transactions(facts: Facts) -> frozenset[int]:
     return frozenset(lock.pid for lock in facts.locks if lock.path == facts.database.lock)
 
 
-def package_files(facts: Facts, pids: Iterable[int]) -> tuple[str, ...]:
-    """Return the package files that some commands name."""
-    commands = [facts.processes[pid].command for pid in pids if pid in facts.processes]
-    return tuple(dict.fromkeys(word for one in commands for word in one.split() if word.endswith(".rpm")))
-
-
-def missing_packages(facts: Facts, files: Sequence[str]) -> dict[str, str]:
-    """Return the packages of some files that the database does not have, each with its file."""
-    # The name of a package file has no epoch.
-    installed = {EPOCH.sub("-", one) for one in facts.state.packages} if facts.state else set()
-    named = {_nevra(path): path for path in files}
-    return {name: path for name, path in named.items() if name and name not in installed}
-
-
-def _nevra(path: str) -> str:
-    try:
-        return str(Nevra.parse(os.path.basename(path)[: -len(".rpm")]))
-    except ValueError:
-        return ""
-
-
 def find_foreign_writer(facts: Facts, graph: WaitGraph) -> Iterable[Finding]:
     """18: somebody who is no rpm transaction keeps SQLite's write lock."""
     for user in facts.sqlite_users:
-        if user.holds and user.pid not in transactions(facts) and not user.unlocked:
+        if user.holds and not _is_transaction(facts, user.pid) and not user.unlocked:
             yield _foreign_writer(facts, user)
 
 
+def _is_transaction(facts: Facts, pid: int) -> bool:
+    """Say whether a writer is a transaction of rpm, or one at its end, which still has its lock file open."""
+    ends = any(one.pid == pid and one.path == facts.database.lock for one in facts.opened)
+    return pid in transactions(facts) or (ends and not is_stopped(facts, pid))
+
+
 def _foreign_writer(facts: Facts, user: SqliteUser) -> Finding:
-    waiting = [one.pid for one in facts.sqlite_users if one.pid != user.pid and _asks(facts, one)]
+    waiting = [one.pid for one in facts.sqlite_users if one.pid != user.pid and _asks(one)]
     missing = missing_packages(facts, package_files(facts, waiting))
     proof = [
         f"{label(facts, user.pid)} kept SQLite's write lock (byte 120) during a whole second,"
         f" and has no part in rpm's transaction lock",
         *_lines(user),
-        *(f"{label(facts, pid)} asks for the same lock again and again" for pid in waiting),
+        *(
+            f"{label(facts, pid)} has it open for writing, and did not rest meanwhile: it asks for the same lock"
+            for pid in waiting
+        ),
         *(f"{name} is not in the database: its installation has failed, or will" for name in missing),
     ]
     process = facts.processes.get(user.pid)
@@ -85,13 +60,9 @@ def _foreign_writer(facts: Facts, user: SqliteUser) -> Finding:
     )  # fmt: skip
 
 
-def _asks(facts: Facts, user: SqliteUser) -> bool:
-    """Say whether a process wants to write: it naps between two attempts, or is at one just now."""
-    process = facts.processes.get(user.pid)
-    if process is None or not user.writes or user.stalled or user.unlocked:
-        return False
-    naps = bool(process.call) and process.call[0] in SLEEP_CALLS
-    return naps or process.state in "RD" or user.pid in facts.moving
+def _asks(user: SqliteUser) -> bool:
+    """Say whether a process wants to write: it has it open for that, and SQLite asks again after short naps."""
+    return user.writes and user.active and not user.unlocked
 
 
 def _lines(user: SqliteUser) -> list[str]:
@@ -156,32 +127,6 @@ def find_malformed(facts: Facts, graph: WaitGraph) -> Iterable[Finding]:
         yield Finding("sqlite-malformed", PROVEN, proof, (), (main_file(facts),))
 
 
-def find_replaced(facts: Facts, graph: WaitGraph) -> Iterable[Finding]:
-    """23: processes that go on with a database, or with a lock, that is not in place any more."""
-    strays = [one for one in facts.strays if not one.lock or one.held or _stopped(facts, one.pid)]
-    if not strays:
-        return
-    pids = tuple(dict.fromkeys(one.pid for one in strays))
-    missing = missing_packages(facts, package_files(facts, pids))
-    proof = [
-        f"/proc/{one.pid}/fd: {label(facts, one.pid)} {_does(one)} {one.path}, which is not the file in place"
-        for one in strays
-    ]
-    proof += [f"{name} is meant to be installed by it, and is not in the database" for name in missing]
-    paths = tuple(dict.fromkeys(one.path for one in strays))
-    written = [one.pid for one in strays if not one.lock]
-    yield Finding("database-replaced", PROVEN, tuple(proof), pids, paths, tuple(missing), data={"writes": written})
-
-
-def _stopped(facts: Facts, pid: int) -> bool:
-    process = facts.processes.get(pid)
-    return process is not None and process.state in STOPPED
-
-
-def _does(stray: object) -> str:
-    return "holds or waits for the lock" if getattr(stray, "lock", False) else "writes to"
-
-
 def find_log_removed(facts: Facts, graph: WaitGraph) -> Iterable[Finding]:
     """24: the files of the log are not there, and only root could make them."""
     names = {one.name for one in facts.database.files}
@@ -196,7 +141,8 @@ def find_log_removed(facts: Facts, graph: WaitGraph) -> Iterable[Finding]:
 
 
 DETECTORS: tuple[Callable[[Facts, WaitGraph], Iterable[Finding]], ...] = (
-    find_foreign_writer, find_stalled_reader, find_dropped_lock, find_malformed, find_replaced, find_log_removed,
+    find_foreign_writer, find_stalled_reader, find_dropped_lock, find_malformed, find_log_removed,
+    *find_replaced.DETECTORS,
 )  # fmt: skip
 
 # A case, and those that are only its consequences.

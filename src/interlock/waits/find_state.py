@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable
 
+from interlock.package import Nevra
 from interlock.waits.facts import Facts, Process, State
 from interlock.waits.finding import LIKELY, PROVEN, Finding
 from interlock.waits.graph import WaitGraph
@@ -45,11 +47,12 @@ def find_nested(facts: Facts, _graph: WaitGraph) -> Iterator[Finding]:
         return
     proof = []
     for package, kind, command, other, path, verb in rows:
-        wrong = f"{other} ({path}) is not in the database" if verb == "install" else f"{other} is still there"
-        proof.append(f"{kind} of {package} runs `{command}`; {wrong}")
+        wrong = f"{other} ({path}) is not in the database" if path else f"{other} is still there"
+        condition = ", under a condition" if verb.endswith("condition") else ""
+        proof.append(f"{kind} of {package} runs `{command}`{condition}; {wrong}")
     installs = [(other, path) for _, _, _, other, path, verb in rows if verb == "install"]
     names = tuple(dict.fromkeys(row[3] for row in rows)) + tuple(dict.fromkeys(row[0] for row in rows))
-    files = tuple(dict.fromkeys(path for _, path in installs))
+    files = tuple(dict.fromkeys(row[4] for row in rows if row[4]))
     data = {"install": [list(one) for one in dict.fromkeys(installs)]}
     yield Finding(
         "nested-rpm-lost", PROVEN if installs else LIKELY, _some(proof), files=files, packages=names, data=data
@@ -98,10 +101,14 @@ def find_partial(facts: Facts, _graph: WaitGraph) -> Iterator[Finding]:
     state = _state(facts)
     if not (state.leftovers or state.unmet):
         return
-    proof = [f"{path} is what rpm had not finished unpacking" for path in state.leftovers]
-    proof += [f"{package} came with that transaction" for _, package in state.arrived]
+    proof = [f"{path}: a transaction that began at {_began(path)} has not finished it" for path in state.leftovers]
+    proof += [f"{package} came with the transaction {suffix}" for suffix, package in state.arrived]
     for package, requirement, instead in state.unmet:
-        why = f"{instead} came later, without its {package}" if instead else "nothing that is installed has it"
+        why = (
+            f"{instead} came later, and not the version of {_name(package)} that goes with it"
+            if instead
+            else "nothing that is installed has it"
+        )
         proof.append(f"a copy of {facts.database.path}: {package} requires {requirement}; {why}")
     proof += [f"the file system of {folder} is full" for folder in state.crowded]
     packages = dict.fromkeys([row[0] for row in state.unmet] + [row[2] for row in state.unmet if row[2]])
@@ -109,6 +116,15 @@ def find_partial(facts: Facts, _graph: WaitGraph) -> Iterator[Finding]:
     data = {"leftovers": list(state.leftovers), "unmet": [list(row) for row in state.unmet]}
     sure = PROVEN if state.leftovers or state.crowded else LIKELY
     yield Finding("partial-transaction", sure, _some(proof), (), state.leftovers, tuple(packages), data=data)
+
+
+def _name(nevra: str) -> str:
+    return Nevra.parse(nevra).name
+
+
+def _began(path: str) -> str:
+    """Return the time in the name of an unfinished file, which is that of its transaction."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(int(path[-8:], 16)))
 
 
 def _state(facts: Facts) -> State:

@@ -67,6 +67,20 @@ def changed_copy(treatment: Treatment, name: str) -> Iterator[str]:
         _put_in_place(treatment.host, shadow)
 
 
+def put_back(treatment: Treatment, data: Mapping[str, Any]) -> str:
+    """Put a copy of the database that a rebuild left beside the one in place there, if it has all that this one has."""
+    host, source = treatment.host, str(data["from"])
+    database = _database(host, treatment.database)
+    with _workshop(host, database, f"cure-{os.path.basename(treatment.folder)}") as shadow:
+        _fill(source, shadow.path)
+        after = installed(shadow.path, host.runner)
+        _compare(set(treatment.packages), after, treatment.meant)
+        if not after or (backend_of(shadow.path) == "sqlite" and integrity(shadow.path)):
+            raise StepFailed(detail=f"the database in {source} is not whole either")
+        _put_in_place(host, shadow)
+    return f"a copy of {source} with {len(after)} packages is in place"
+
+
 def reopen(treatment: Treatment, _data: Mapping[str, Any]) -> str:
     """Have root's rpm open the database once, which makes the files of its log; they get the main file's access."""
     treatment.host.runner.run(["rpm", "-q", "rpm"], timeout=QUERY_LIMIT, check=False)
@@ -186,5 +200,5 @@ def _put_in_place(host: Host, shadow: Shadow) -> None:
 
 
 HANDS: Mapping[str, Callable[[Treatment, Mapping[str, Any]], str]] = {
-    "rebuild": rebuild, "reopen": reopen, "install_again": install_again,
+    "rebuild": rebuild, "reopen": reopen, "install-again": install_again, "put-back": put_back,
 }  # fmt: skip

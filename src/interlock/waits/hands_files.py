@@ -15,22 +15,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from interlock.system import durable, linux
+from interlock.system.run import Runner
 from interlock.waits import package_files
 from interlock.waits.content_disk import is_leftover
+from interlock.waits.cure_state import some
 from interlock.waits.hands import StepFailed, Treatment
 from interlock.waits.package_payload import Taken, take
 
 
 def put_aside(treatment: Treatment, data: Mapping[str, Any]) -> str:
     """Move rpm's unfinished files out of the way."""
-    moved = 0
+    moved = []
     for path in data["files"]:
         if is_leftover(path, treatment.host.clock.now()) and os.path.lexists(path):
             target = os.path.join(treatment.aside, path.lstrip("/"))
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.move(path, target)
-            moved += 1
-    return f"{moved} unfinished files are in {treatment.aside} now"
+            moved.append(path)
+    return f"in {treatment.aside} are now: {some(moved)}" if moved else "what rpm did not finish is gone already"
 
 
 def restore_files(treatment: Treatment, data: Mapping[str, Any]) -> str:
@@ -42,23 +44,27 @@ def restore_files(treatment: Treatment, data: Mapping[str, Any]) -> str:
     found = package_files.find(treatment, list(wanted.values()))
     for nevra, paths in by_package.items():
         _restore(treatment, found[wanted[nevra]], paths)
-    return f"{len(data['files'])} files were put back from {', '.join(sorted(found.values()))}"
+    paths = list(dict.fromkeys(path for _, path in data["files"]))
+    return f"put back: {some(paths)}, from {some(sorted(found.values()))}"
 
 
 def _restore(treatment: Treatment, package: str, paths: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(dir=treatment.folder) as folder:
         taken = take(treatment.host.runner, package, paths, folder)
         for path in paths:
-            _replace(path, taken[path])
+            _replace(treatment.host.runner, path, taken[path])
 
 
-def _replace(path: str, taken: Taken) -> None:
+def _replace(runner: Runner, path: str, taken: Taken) -> None:
     temporary = f"{path}.interlock-{os.getpid()}"
     try:
         _copy_durably(taken.content, temporary)
         os.chown(temporary, _number(taken.owner, _user), _number(taken.group, _group))
         os.chmod(temporary, taken.mode)
         _keep_attributes(path, temporary)
+        if taken.capabilities:
+            # The kernel took them away when the file lost its content.
+            runner.run(["setcap", taken.capabilities, temporary])
         os.utime(temporary, (taken.modified, taken.modified))
         os.rename(temporary, path)
     except BaseException:

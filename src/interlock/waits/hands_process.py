@@ -10,16 +10,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable, Optional
 
+from interlock.errors import CommandTimedOut
+from interlock.system.proc import read_bytes
 from interlock.waits.hands import StepFailed, Treatment
 
 PATIENCE = 5.0
 AFTER_KILL = 2.0
 MOMENT = 0.05
 COMMAND_LIMIT = 20.0
+_LARGEST_PID_FILE = 64
 MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 GONE = ("Z", "X", None)
 
@@ -164,6 +168,52 @@ def cancel_job(treatment: Treatment, data: Mapping[str, Any]) -> str:
     return f"job {number} of systemd ({unit}) was cancelled"
 
 
+def wait_for_end(treatment: Treatment, data: Mapping[str, Any]) -> str:
+    """Wait until processes have ended by themselves; that they have not after a while is no failure, but is said."""
+    clock = treatment.host.clock
+    limit = clock.monotonic() + float(data["seconds"])
+    said = []
+    for pid, started in zip(data["others"], data["others_started"]):
+        ended = _gone_within(treatment, int(pid), int(started), max(0.0, limit - clock.monotonic()))
+        said.append(f"{_name(treatment, int(pid))} {'has ended by itself' if ended else 'is still at work'}")
+    treatment.meant += _replaced(treatment)
+    return "; ".join(said)
+
+
+def _replaced(treatment: Treatment) -> list[str]:
+    """Return the packages that such a transaction has replaced with another version: it went on as it was meant to."""
+    words = ["rpm", "-qa", "--qf", "%{NEVRA}\n"]
+    try:
+        done = treatment.host.runner.run(words, timeout=COMMAND_LIMIT, check=False)
+    except CommandTimedOut:
+        return []
+    now = set(done.stdout.split())
+    names = {package_name(one) for one in now}
+    gone = [one for one in treatment.packages if one not in now]
+    return [one for one in gone if package_name(one) in names] if done.status == 0 else []
+
+
+def package_name(nevra: str) -> str:
+    """Return the name of a package that is given with version, release and architecture."""
+    return nevra.rpartition("-")[0].rpartition("-")[0]
+
+
+def put_pid_file_aside(treatment: Treatment, data: Mapping[str, Any]) -> str:
+    """Move lock files out of the way, if they still have the content that was found to be wrong."""
+    said = []
+    for path, content in zip(data["files"], data["contents"]):
+        now = read_bytes(path, _LARGEST_PID_FILE)
+        if now is None or now.decode("utf-8", "backslashreplace") != content:
+            said.append(f"{path} has changed meanwhile, and was left alone")
+            continue
+        target = os.path.join(treatment.aside, path.lstrip("/"))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.move(path, target)
+        said.append(f"{path} was put aside, to {target}")
+    return "; ".join(said)
+
+
 HANDS: Mapping[str, Callable[[Treatment, Mapping[str, Any]], str]] = {
     "end": end, "continue": go_on, "wake": wake, "move-to-scope": move_to_scope, "cancel-job": cancel_job,
+    "wait-for-end": wait_for_end, "put-pid-file-aside": put_pid_file_aside,
 }  # fmt: skip

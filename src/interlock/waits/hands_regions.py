@@ -1,4 +1,4 @@
-"""The hand that puts the shared regions of a Berkeley DB environment aside; rpm makes them anew.
+"""The hands that put the shared regions of a Berkeley DB environment aside, and that release what the dead held.
 
 Rules: they are moved, never deleted. Nobody but those whom this cure is about to end, by pid and start time, may have
 them mapped. Nobody may come in meanwhile: we hold ``.dbenv.lock``, which everybody takes to open the environment, or
@@ -16,11 +16,14 @@ from typing import Any, Callable
 
 from interlock.system import durable, linux
 from interlock.waits.hands import StepFailed, Treatment
+from interlock.waits.hands_process import end
 from interlock.waits.look import Place
-from interlock.waits.read_trial import in_use
+from interlock.waits.read_processes import read_process
+from interlock.waits.read_trial import await_child, in_use
 
 GATE = ".dbenv.lock"
-WAIT, PAUSE = 10.0, 0.05
+WAIT, GO_ON, PAUSE = 10.0, 3.0, 0.05
+QUESTION = ("rpm", "-q", "--quiet", "rpm")
 
 
 def put_aside(treatment: Treatment, data: Mapping[str, Any]) -> str:
@@ -33,6 +36,34 @@ def put_aside(treatment: Treatment, data: Mapping[str, Any]) -> str:
     return f"put {', '.join(moved) or 'nothing: there were no shared regions'} aside in {treatment.aside}"
 
 
+def release(treatment: Treatment, data: Mapping[str, Any]) -> str:
+    """Have rpm release what dead readers held, which it does whenever it opens the environment for a moment.
+
+    If who waits does not go on after that, the regions are put aside, and he is ended.
+    """
+    place = _place(treatment)
+    waiting = {pid: _turns(place, pid) for pid in _still_there(treatment, data)}
+    await_child(place, place.runner.start(QUESTION, alarm=WAIT / 2))
+    limit = place.clock.monotonic() + GO_ON
+    while place.clock.monotonic() < limit:
+        if all(_turns(place, pid) != turns for pid, turns in waiting.items()):
+            who = ", ".join(str(pid) for pid in waiting)
+            return f"rpm released the locks of processes that are gone, and pid {who} goes on"
+        place.clock.sleep(PAUSE)
+    return f"{put_aside(treatment, data)}; {end(treatment, data)}"
+
+
+def _turns(place: Place, pid: int) -> int:
+    """Return how often a process gave up the processor; -1 if it is gone."""
+    process = read_process(place, pid, 0.0)
+    return -1 if process is None else process.switches
+
+
+def _place(treatment: Treatment) -> Place:
+    host = treatment.host
+    return Place(host.proc, "/", host.runner, host.clock, host.paths.scratch)
+
+
 def _still_there(treatment: Treatment, data: Mapping[str, Any]) -> Iterator[int]:
     for pid, started in zip(data.get("pids", ()), data.get("started", ())):
         if treatment.host.proc.start_time(int(pid)) == int(started):
@@ -40,11 +71,9 @@ def _still_there(treatment: Treatment, data: Mapping[str, Any]) -> Iterator[int]
 
 
 def _refuse_users(treatment: Treatment, hopeless: set[int]) -> None:
-    host = treatment.host
-    place = Place(host.proc, "/", host.runner, host.clock, host.paths.scratch)
-    others = sorted(set(in_use(place, treatment.database)) - hopeless)
+    others = sorted(set(in_use(_place(treatment), treatment.database)) - hopeless)
     if others:
-        command = host.proc.command(others[0])
+        command = treatment.host.proc.command(others[0])
         raise StepFailed(detail=f"{command} (pid {others[0]}) uses the shared regions; end it, and look again")
 
 
@@ -92,4 +121,4 @@ def _wait_for_gate(treatment: Treatment, descriptor: int, hopeless: set[int]) ->
         clock.sleep(PAUSE)
 
 
-HANDS: Mapping[str, Callable[[Treatment, Mapping[str, Any]], str]] = {"regions": put_aside}
+HANDS: Mapping[str, Callable[[Treatment, Mapping[str, Any]], str]] = {"regions": put_aside, "release": release}

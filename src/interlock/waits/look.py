@@ -28,7 +28,7 @@ class Place(NamedTuple):
     """Where to look: a host's ``/proc`` and its root directory as we see it (``/`` for our own host).
 
     ``live`` is false for a captured tree, of which nothing can be asked but its files. ``scratch`` is a directory
-    for private copies.
+    for private copies. ``quick`` asks readers to leave out what only the doctor needs and takes every process.
     """
 
     proc: ProcReader
@@ -37,6 +37,7 @@ class Place(NamedTuple):
     clock: Clock
     scratch: str
     live: bool = True
+    quick: bool = False
 
     @property
     def ours(self) -> bool:
@@ -53,6 +54,7 @@ def look(place: Place, thorough: bool = True) -> Facts:
 
     Otherwise, as for ``interlock locks``, it asks no more than it needs, and is quick.
     """
+    place = place._replace(quick=not thorough)
     table = read_processes.read_processes(place)
     facts = Facts(place.clock.now(), read_database.read_database(place), table, complete=os.geteuid() == 0)
     facts = facts._replace(locks=read_locks.read_locks(place, facts))
@@ -106,9 +108,10 @@ def _ask(name: str, place: Place, facts: Facts) -> Any:
 
 def examine(place: Place, facts: Facts) -> Facts:
     """Add what only ``doctor`` needs: who makes progress, the state of the database, and the rest of the host."""
-    facts = facts._replace(moving=_ask("moving", place, facts))
+    facts = facts._replace(moving=_ask("moving", place, facts), lost=_ask("lost", place, facts))
     facts = facts._replace(sqlite_users=_ask("sqlite_users", place, facts), strays=_ask("strays", place, facts))
     facts = facts._replace(write_ahead=_ask("write_ahead", place, facts))
     state = _ask("state", place, facts)
+    facts = facts._replace(left=_ask("left", place, facts._replace(state=state)))
     trial, hung = _ask("trial", place, facts)
     return facts._replace(state=state._replace(trial=trial, hung=hung), system=_ask("system", place, facts))

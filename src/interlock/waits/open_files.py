@@ -34,7 +34,7 @@ def identify(path: str) -> Optional[Identity]:
 
 def open_file(place: Place, pid: int, descriptor: int, path: str) -> Optional[OpenFile]:
     """Return what a descriptor of a process leads to; None if it has been closed meanwhile."""
-    folder = f"{place.proc.root}/{pid}"
+    folder = f"{place.proc.folder}/{pid}"
     identity = identify(f"{folder}/fd/{descriptor}")
     try:
         with open(f"{folder}/fdinfo/{descriptor}", encoding="utf-8", errors="replace") as stream:

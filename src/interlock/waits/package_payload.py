@@ -22,13 +22,17 @@ LIMIT = 600.0
 
 
 class Taken(NamedTuple):
-    """A file of a package, taken out: where it lies now, and what it is to be on the disk."""
+    """A file of a package, taken out: where it lies now, and what it is to be on the disk.
+
+    ``capabilities`` are in setcap's words, mostly empty.
+    """
 
     content: str
     mode: int
     owner: str
     group: str
     modified: int
+    capabilities: str = ""
 
 
 class _Entry(NamedTuple):
@@ -57,17 +61,18 @@ def take(runner: Runner, package: str, wanted: Collection[str], folder: str) -> 
     return taken
 
 
-def _about(package: str, wanted: frozenset[str]) -> Mapping[str, tuple[str, str, int, str, str, int]]:
+def _about(package: str, wanted: frozenset[str]) -> Mapping[str, tuple[str, str, int, str, str, int, str]]:
     header = header_of_file(package)
     algorithm = ALGORITHMS.get(int(header["filedigestalgo"] or 1), "")
     tags = ("filenames", "filedigests", "filemodes", "fileusername", "filegroupname", "filemtimes")
-    rows = zip(*(header[tag] for tag in tags))
+    capabilities = header["filecaps"] or [""] * len(header["filenames"])
+    rows = zip(*(header[tag] for tag in tags), capabilities)
     found: Iterator[list[Any]] = (
         [_text(value) if isinstance(value, bytes) else value for value in row] for row in rows
     )
     return {
-        path: (algorithm, digest, stat.S_IMODE(mode), owner, group, modified)
-        for path, digest, mode, owner, group, modified in found
+        path: (algorithm, digest, stat.S_IMODE(mode), owner, group, modified, caps.strip())
+        for path, digest, mode, owner, group, modified, caps in found
         if path in wanted
     }
 

@@ -51,6 +51,11 @@ class ProcessTable(Mapping[int, Process]):
         row = self._rows.get(pid)
         return 0 if row is None else _parent(row)
 
+    def size(self, pid: int) -> int:
+        """Return the size of a process's address space in bytes; a thread of the kernel has none."""
+        words = self._rows[pid][self._rows[pid].rfind(b")") + 1 :].split(None, 21)
+        return int(words[20]) if len(words) > 20 and len(words[20]) < 20 and words[20].isdigit() else 0
+
     def children(self, pid: int) -> list[int]:
         """Return the processes whose parent this one is."""
         if not self._below:

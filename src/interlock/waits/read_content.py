@@ -7,6 +7,7 @@ transaction that is at work leaves for moments (two versions, temporary files) i
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from functools import cmp_to_key
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 LIMIT = 120.0
 SHARED_MEMORY = "rpmdb.sqlite-shm"
 # Several versions of these stand beside one another.
-BESIDE = ("kernel", "gpg-pubkey")
+FLAVOURS = "rt|debug|64k|PAE|uek|xen|default|preempt|azure|lt|ml|plus"
+PARTS = "core|modules|modules-core|modules-extra|modules-internal|devel|source"
+BESIDE = re.compile(rf"kernel(-({FLAVOURS}))*(-({PARTS}))?$")
 BESIDE_PROVIDES = ("installonlypkg(", "multiversion(")
 FIELDS = ("damaged", "not_indexed", "dangling", "nested")
 AT_REST = ("duplicates", "unlike", "empty_files", "leftovers", "arrived", "unmet", "crowded")
@@ -114,12 +117,12 @@ def duplicates(rows: Iterable[Row]) -> list[list[Row]]:
 
 def _stands_beside(row: Row) -> bool:
     names = [name.decode() if isinstance(name, bytes) else str(name) for name in row.tag("providename")]
-    return row.nevra.name.startswith(BESIDE) or any(name.startswith(BESIDE_PROVIDES) for name in names)
+    return BESIDE.match(row.nevra.name) is not None or any(name.startswith(BESIDE_PROVIDES) for name in names)
 
 
 def _share(rows: list[Row]) -> bool:
     """Say whether versions are in each other's way; two that have no file in common may be meant to be there."""
-    files = [frozenset(row.tag("filenames")) for row in rows]
+    files = [frozenset(content_disk.paths_of(row)) for row in rows]
     return not all(files) or any(files[0] & other for other in files[1:])
 
 

@@ -24,9 +24,9 @@ DNF = ("/var/cache/dnf/metadata_lock.pid", "/var/cache/dnf/download_lock.pid", "
        "/var/log/log_lock.pid")  # fmt: skip
 YUM = ("/run/yum.pid",)
 ZYPP = ("/run/zypp.pid", "/run/zypp-rpm.pid")
-# nanosleep, clock_nanosleep, select, pselect6, poll, ppoll: x86-64, then AArch64. Python sleeps in any of the first four.
-NAPS = frozenset({35, 230, 23, 270, 101, 115, 72})
-LONGEST_NAP = 5.0
+# nanosleep, clock_nanosleep; select, pselect6, which only sleep where they are given no descriptors.
+_X86 = (frozenset({35, 230}), frozenset({23, 270}))
+_ARM = (frozenset({101, 115}), frozenset({72}))
 # How much younger than its file a process may seem: clocks are set, and a start is counted in ticks.
 TOLERANCE = 60.0
 # What a program that takes such a lock may be called, or has loaded, whatever its name (an agent's, Ansible's).
@@ -119,9 +119,7 @@ def _waiters(facts: Facts, file: PidFile) -> tuple[int, ...]:
 
 
 def _naps(process: Process) -> bool:
-    if not process.call or process.call[0] not in NAPS:
+    if not process.call:
         return False
-    # select and pselect6 also wait for descriptors; without any they only sleep.
-    if process.call[0] in (23, 270, 72) and len(process.call) > 1 and process.call[1] != 0:
-        return False
-    return process.asleep is None or process.asleep < LONGEST_NAP
+    sleeps, selects = _X86 if os.uname().machine == "x86_64" else _ARM
+    return process.call[0] in sleeps or (process.call[0] in selects and process.call[1:2] == (0,))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from interlock.waits.edges import describe
 from interlock.waits.facts import Facts, FileLock, SqliteUser
@@ -75,7 +75,10 @@ def read_sqlite_users(place: Place, facts: Facts) -> tuple[SqliteUser, ...]:
     sleepers = {pid: seen for pid, seen in kept.items() if not (seen.holds or seen.unlocked or _stopped(facts, pid))}
     awake = {pid: seen for pid, seen in kept.items() if pid not in sleepers}
     confirmed = {**awake, **_watch(place, facts, sleepers, LONG_ROUNDS)}
-    return tuple(_user(pid, seen, confirmed.get(pid)) for pid, seen in sorted(first.items()))
+    again = _sample(place, facts, first) if any(seen.holds for seen in confirmed.values()) else {}
+    active = {pid for pid, seen in again.items() if not seen.ran or seen.ran != first[pid].ran}
+    users = (_user(pid, seen, confirmed.get(pid)) for pid, seen in sorted(first.items()))
+    return tuple(one._replace(active=one.pid in active) for one in users)
 
 
 def _stopped(facts: Facts, pid: int) -> bool:
@@ -98,17 +101,19 @@ def _alike(one: _Seen, other: _Seen) -> bool:
     """Say whether a trait of two looks is the same; a snapshot counts only of a process that did not run."""
     if one.started != other.started:
         return False
-    stalled = one.snapshot and one.snapshot == other.snapshot and one.ran == other.ran
-    return bool((one.holds and other.holds) or (one.unlocked and other.unlocked) or stalled)
+    return (one.holds and other.holds) or (one.unlocked and other.unlocked) or _stalled(one, other)
 
 
-def _user(pid: int, seen: _Seen, last: object) -> SqliteUser:
-    kept = last if isinstance(last, _Seen) else None
+def _stalled(one: _Seen, other: _Seen) -> bool:
+    return bool(one.snapshot and one.ran) and (one.snapshot, one.ran) == (other.snapshot, other.ran)
+
+
+def _user(pid: int, seen: _Seen, kept: Optional[_Seen]) -> SqliteUser:
     locks = tuple(describe(lock) for lock in (*seen.main, *seen.shm))
     return SqliteUser(
         pid, seen.writes, locks, seen.snapshot, seen.checkpoints,
         holds=kept is not None and seen.holds and kept.holds,
-        stalled=kept is not None and bool(seen.snapshot) and seen.snapshot == kept.snapshot and seen.ran == kept.ran,
+        stalled=kept is not None and _stalled(seen, kept),
         unlocked=kept is not None and seen.unlocked and kept.unlocked,
     )  # fmt: skip
 
@@ -149,7 +154,7 @@ def _wanted(place: Place, pid: int, number: int, path: str, wanted: Mapping[str,
 def _mapped(place: Place, pid: int, index: object) -> int:
     """Return the address where a process has the index mapped, 0 if nowhere."""
     inode = index[1] if isinstance(index, tuple) else 0
-    for line in _text(f"{place.proc.root}/{pid}/maps").splitlines() if inode else ():
+    for line in _text(f"{place.proc.folder}/{pid}/maps").splitlines() if inode else ():
         words = line.split(maxsplit=5)
         if len(words) == 6 and words[4] == str(inode) and words[5].endswith(INDEX):
             return int(words[0].partition("-")[0], 16)
@@ -157,10 +162,11 @@ def _mapped(place: Place, pid: int, index: object) -> int:
 
 
 def _ran(place: Place, pid: int) -> str:
-    """Return numbers that change whenever a process runs."""
-    lines = _text(f"{place.proc.root}/{pid}/status").splitlines()
-    switches = [line.split()[-1] for line in lines if "ctxt_switches:" in line]
-    return " ".join(switches)
+    """Return numbers that change whenever a process runs; nothing where it runs, or wants to, just now."""
+    lines = _text(f"{place.proc.folder}/{pid}/status").splitlines()
+    if any(line.startswith("State:") and line.split()[1] == "R" for line in lines):
+        return ""
+    return " ".join(line.split()[-1] for line in lines if "ctxt_switches:" in line)
 
 
 def _text(path: str) -> str:

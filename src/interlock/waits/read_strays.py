@@ -37,7 +37,7 @@ def read_strays(place: Place, facts: Facts) -> tuple[Stray, ...]:
 
 def _is_member(place: Place, pid: int, root: object) -> bool:
     """Say whether a process has the host's own root directory; a container's has another, with the same names."""
-    return identify(f"{place.proc.root}/{pid}/root/.") == root
+    return identify(f"{place.proc.folder}/{pid}/root/.") == root
 
 
 def _strays(place: Place, facts: Facts, pid: int) -> Iterator[Stray]:

@@ -53,7 +53,7 @@ def sleeps_for_ever(process: Process, machine: str) -> bool:
 def _masters(proc: ProcReader, pid: int) -> Iterable[tuple[int, int]]:
     for descriptor, target in proc.open_files(pid):
         if target in MASTERS:
-            number = _index(f"{proc.root}/{pid}/fdinfo/{descriptor}")
+            number = _index(f"{proc.folder}/{pid}/fdinfo/{descriptor}")
             if number is not None:
                 yield descriptor, number
 

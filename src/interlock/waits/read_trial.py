@@ -2,7 +2,8 @@
 
 Whether an environment is still good only the library itself can say, and it may hang while it finds out: so it is
 asked in a copy. A copy of shared memory is of one moment only if nobody used it meanwhile; so it is made again and
-again until nobody did, and a bad answer counts only if a second copy gives it too.
+again until nothing changed, and a bad answer counts only if a second copy gives it too. That rpm hangs in the copy
+counts only if nobody had the environment mapped: whoever has may hold a lock for a moment.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import struct
 import tempfile
 from typing import IO, TYPE_CHECKING, Optional, Protocol
 
@@ -27,6 +29,7 @@ TRIES, PAUSE = 6, 0.1
 # An environment whose maker died answers only after libdb has tried three times, nine seconds in all.
 LIMIT, LOOK_AFTER, STEP = 15.0, 0.4, 0.02
 _KEPT = 4000
+_MAGIC = 0x120897
 
 
 class Child(Protocol):
@@ -51,12 +54,14 @@ def read_trial(place: Place, facts: Facts) -> tuple[str, bool]:
 
 
 def _one_trial(place: Place, facts: Facts) -> Optional[tuple[str, bool]]:
-    """Copy and ask; None where no copy could be made of a moment in which nobody used the environment."""
+    """Copy and ask; None where the environment never rested for as long as a copy takes."""
     target = f"{place.scratch}-trial"
     try:
         for _ in range(TRIES):
-            if _copy_if_idle(place, facts.database.path, target):
-                return _ask(place, target)
+            before = in_use(place, facts.database.path)
+            if _copy_if_idle(facts.database.path, target) and in_use(place, facts.database.path) == before:
+                said, hung = _ask(place, target)
+                return said, hung and not before
             place.clock.sleep(PAUSE)
     except (OSError, InterlockError):
         return None
@@ -65,17 +70,15 @@ def _one_trial(place: Place, facts: Facts) -> Optional[tuple[str, bool]]:
     return None
 
 
-def _copy_if_idle(place: Place, source: str, target: str) -> bool:
-    """Copy every file as it is; say whether nobody had the environment mapped before and after, and nothing changed."""
-    if in_use(place, source):
-        return False
+def _copy_if_idle(source: str, target: str) -> bool:
+    """Copy every file as it is; say whether the regions did not change meanwhile."""
     durable.remove_trees([target])
     os.makedirs(target, mode=0o700)
     for name in sorted(os.listdir(source)):
         path = os.path.join(source, name)
         if os.path.isfile(path) and not os.path.islink(path):
             shutil.copyfile(path, os.path.join(target, name))
-    return not in_use(place, source) and _regions(source) == _regions(target)
+    return _regions(source) == _regions(target)
 
 
 def in_use(place: Place, path: str) -> tuple[int, ...]:
@@ -98,12 +101,24 @@ def _regions(folder: str) -> dict[str, bytes]:
 
 
 def _ask(place: Place, copy: str) -> tuple[str, bool]:
-    """Query the copy. Nobody else uses it: if rpm falls asleep on one of its locks, nobody will wake it."""
-    with tempfile.TemporaryFile() as errors:
-        argv = ["rpm", "--dbpath", copy, "-qa"]
-        child = place.runner.start(argv, stderr=errors, alarm=LIMIT)
-        status = _await(place, child)
-        return ("", True) if status is None else (_said(errors) if status else "", False)
+    """Query the copy, and open it for writing: a reader gets by without an environment that it cannot use."""
+    for argv in (["rpm", "--dbpath", copy, "-qa"], ["rpmdb", "--dbpath", copy, "--initdb"]):
+        with tempfile.TemporaryFile() as errors:
+            marked = _mark(copy)
+            status = await_child(place, place.runner.start(argv, stderr=errors, alarm=LIMIT))
+            if status is None:
+                return "", True
+            if status != 0:
+                return marked + _said(errors), False
+    return "", False
+
+
+def _mark(copy: str) -> str:
+    """Say whether the environment is marked as damaged (REGENV: magic, panic, version): rpm says no word of it."""
+    with open(os.path.join(copy, "__db.001"), "rb") as stream:
+        head = stream.read(8)
+    magic, panic = struct.unpack("<II", head) if len(head) == 8 else (0, 0)
+    return "PANIC: the panic mark is set at byte 4 of __db.001\n" if magic == _MAGIC and panic else ""
 
 
 def _said(errors: IO[bytes]) -> str:
@@ -111,7 +126,7 @@ def _said(errors: IO[bytes]) -> str:
     return errors.read(_KEPT).decode("utf-8", "replace").strip() or "it ended with an error and said nothing"
 
 
-def _await(place: Place, child: Child) -> Optional[int]:
+def await_child(place: Place, child: Child) -> Optional[int]:
     """Return a child's status; None where it hangs. It is not ended by us: its alarm does that, or our own end."""
     begun = place.clock.monotonic()
     before: object = None

@@ -24,6 +24,8 @@ _INTERPRETERS = (b"python", b"platform-python", b"perl", b"ruby")
 # The numbers of futex on x86-64 and AArch64; the bit that says that no other process shares the word.
 _FUTEX = frozenset({202, 98})
 _PRIVATE = 128
+# librpm, libdb and an environment need more room than this; most small programs do with less.
+_SMALLEST = 8 * 1024 * 1024
 
 
 def relevant(place: Place, facts: Facts, table: ProcessTable) -> set[int]:
@@ -53,7 +55,7 @@ def _runs_trade(command: str) -> bool:
 
 def _on_shared_futexes(place: Place, table: ProcessTable, known: set[int]) -> Iterator[int]:
     for pid, _ in table.names():
-        if pid not in known and table.parent(pid) != 2:
+        if pid not in known and table.size(pid) >= _SMALLEST:
             call = read_call(f"{place.proc.folder}/{pid}")
             if len(call) > 2 and call[0] in _FUTEX and not call[2] & _PRIVATE:
                 yield pid

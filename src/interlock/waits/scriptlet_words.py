@@ -17,49 +17,59 @@ INSTALL = frozenset({"install", "localinstall", "reinstall", "in", "upgrade", "u
 REMOVE = frozenset({"remove", "erase", "rm"})
 # Words before which a command begins, or which are followed by one.
 BEFORE = frozenset({"if", "then", "else", "elif", "do", "while", "until", "!", "{", "exec", "nohup", "setsid", "time"})
+OPENS = frozenset({"if", "case", "while", "until", "for"})
+CLOSES = frozenset({"fi", "esac", "done"})
 SEPARATORS = frozenset("();<>|&\n")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _COMMENT = re.compile(r"(?:^|(?<=[\s;]))#.*$", re.MULTILINE)
+_HERE = re.compile(r"<<-?\s*(['\"]?)(\w+)\1([^\n]*)\n.*?^\s*\2$", re.MULTILINE | re.DOTALL)
 _CLUSTER = re.compile(r"-[A-Za-z]+$")
 _ASKS = frozenset({"--query", "--verify", "--checksig", "--import", "--eval", "--version", "--test", "--showrc"})
 
 
 class Call(NamedTuple):
-    """A command of a scriptlet: ``verb`` is install or remove, ``things`` what it is given, ``text`` all its words."""
+    """A command of a scriptlet: ``verb`` is install or remove, ``things`` what it is given, ``text`` all its words.
+
+    ``always`` is false where it stands under a condition, so that nobody can say whether it was run at all.
+    """
 
     verb: str
     things: tuple[str, ...]
     text: str
+    always: bool = True
 
 
 def calls(script: str) -> Iterator[Call]:
     """Yield the commands of a scriptlet that install or remove packages."""
-    for words in commands(script):
+    for words, always in commands(script):
         program = os.path.basename(words[0])
-        if program == "rpm":
-            yield from _rpm(words)
-        elif program in MANAGERS:
-            yield from _manager(words)
+        found = _rpm(words) if program == "rpm" else _manager(words) if program in MANAGERS else ()
+        yield from (call._replace(always=always) for call in found)
 
 
-def commands(script: str) -> Iterator[list[str]]:
-    """Yield the simple commands of a shell script, without what stands before their first word."""
+def commands(script: str) -> Iterator[tuple[list[str], bool]]:
+    """Yield the simple commands of a shell script, and whether each is run in any case.
+
+    What stands before the first word of a command (``if``, an assignment) is left out.
+    """
     words: list[str] = []
-    redirected = False
+    depth, chained, redirected = 0, False, False
     for token in (*_tokens(script), "\n"):
-        if set(token) <= SEPARATORS:
-            redirected = bool(set(token) & set("<>"))
-            if not redirected:
-                yield from _simple(words)
-                words = []
-        elif redirected:
-            redirected = False
+        if not set(token) <= SEPARATORS:
+            words, redirected = words if redirected else [*words, token], False
+        elif set(token) & set("<>"):
+            redirected = True
+            # A descriptor's number belongs to the redirection.
+            words = words[:-1] if words[-1:] and words[-1].isdigit() else words
         else:
-            words.append(token)
+            depth += sum(word in OPENS for word in words[:1])
+            yield from ((simple, not depth and not chained) for simple in _simple(words))
+            depth -= sum(word in CLOSES for word in words[:1])
+            chained, words = "&&" in token or "||" in token, []
 
 
 def _tokens(script: str) -> list[str]:
-    text = _COMMENT.sub("", script.replace("\\\n", " ")).replace("$(", "\n(").replace("`", "\n")
+    text = _COMMENT.sub("", _HERE.sub(r"\3", script.replace("\\\n", " "))).replace("$(", "\n(").replace("`", "\n")
     try:
         return _split(text)
     except ValueError:

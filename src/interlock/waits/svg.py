@@ -14,10 +14,10 @@ from interlock.waits.edges import Edge
 from interlock.waits.facts import Facts
 from interlock.waits.graph import WaitGraph
 
-WIDTH, HEIGHT = 330, 66
+WIDTH, HEIGHT = 340, 70
 ACROSS, DOWN = 500, 100
 LEFT, TOP = 30, 110
-LETTERS = 42
+LETTERS = 41
 STYLE = """\
 svg { --ground: #ffffff; --text: #1b1f24; --quiet: #57606a; --line: #6e7781; --box: #f3f5f7; --bad: #b3261e;
   --badbox: #fdecea; background: var(--ground); font: 13px ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
@@ -109,13 +109,24 @@ def _nodes(graph: WaitGraph, spots: Mapping[str, Spot]) -> Iterator[str]:
         waits = f"waits, for up to {age(max(after))}" if after else node.kind
         round_off = 6 if node.kind == "process" else HEIGHT // 2
         label = clean(node.label)
-        lines = [label[:LETTERS], label[LETTERS:]] if len(label) > LETTERS else [label]
-        if len(label) > 2 * LETTERS:
-            lines[1] = f"...{label[-(LETTERS - 3) :]}"
+        lines = _lines(label)
         yield f'<g class="{bad}"><title>{_escape(label)}</title>' + _box(spot, round_off)
         for number, line in enumerate(lines):
-            yield _text(spot.x + WIDTH // 2, spot.y + (22 if len(lines) == 2 else 28) + 17 * number, line, "name", True)
+            yield _text(spot.x + WIDTH // 2, spot.y + (22 if len(lines) == 2 else 30) + 17 * number, line, "name", True)
         yield _text(spot.x + WIDTH // 2, spot.y + HEIGHT - 9, waits, "quiet", True) + "</g>"
+
+
+def _lines(label: str) -> list[str]:
+    """Return a label in at most two lines; the pid has the second to itself."""
+    command, bracket, pid = label.rpartition(" (pid ")
+    if bracket:
+        return [_cut(command), f"(pid {pid}"]
+    return [label] if len(label) <= LETTERS else [label[:LETTERS], _cut(label[LETTERS:])]
+
+
+def _cut(text: str) -> str:
+    """Return text that fits, with its begin and its end."""
+    return text if len(text) <= LETTERS else f"{text[: LETTERS // 2]}…{text[1 - LETTERS // 2 :]}"
 
 
 def _box(spot: Spot, round_off: int) -> str:

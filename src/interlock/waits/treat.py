@@ -20,7 +20,7 @@ from typing import Any, Callable
 from interlock.errors import InterlockError, UsageError
 from interlock.host.context import Host
 from interlock.system import durable
-from interlock.waits import hands_database, hands_files, hands_process, hands_records, hands_regions
+from interlock.waits import hands_database, hands_files, hands_process, hands_records, hands_regions, hands_system
 from interlock.waits.cure import Cure
 from interlock.waits.facts import Facts
 from interlock.waits.finding import Finding
@@ -28,7 +28,8 @@ from interlock.waits.hands import Treatment
 
 Hand = Callable[[Treatment, Mapping[str, Any]], str]
 HANDS: Mapping[str, Hand] = {
-    **hands_process.HANDS, **hands_database.HANDS, **hands_files.HANDS, **hands_regions.HANDS, **hands_records.HANDS
+    **hands_process.HANDS, **hands_database.HANDS, **hands_files.HANDS, **hands_regions.HANDS, **hands_records.HANDS,
+    **hands_system.HANDS,
 }  # fmt: skip
 
 

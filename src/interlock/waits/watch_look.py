@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
 from interlock.system.clock import age
-from interlock.waits.draw import clean
+from interlock.waits.draw import clean, starts
 from interlock.waits.edges import label_of
 from interlock.waits.facts import Facts
 from interlock.waits.graph import WaitGraph, build_graph
@@ -58,9 +58,10 @@ def rows(facts: Facts, graph: WaitGraph) -> Iterator[Row]:
 
 
 def _waits(graph: WaitGraph) -> Iterator[Row]:
+    told = set(starts(graph))
     for edge in graph.edges:
         source, target = graph.nodes[edge.source], graph.nodes[edge.target]
-        if source.kind == "process" and target.kind != "process":
+        if edge.source in told and target.kind != "process":
             holders = [graph.nodes[one.target].label for one in graph.after(edge.target)]
             text = f"{source.label} {edge.verb} {target.label}" + (f", held by {', '.join(holders)}" if holders else "")
             yield {"key": _key("wait", edge.source, edge.target), "kind": "wait", "pids": [source.pid],

@@ -69,7 +69,17 @@ def malformed(scene: Scene) -> Made:
 
 
 def replaced(scene: Scene) -> Made:
-    """23: rpm --rebuilddb renames the directory while a transaction waits for the lock file in it."""
+    """23: rpm --rebuilddb renames the directory while a transaction waits in it, or while a query opens it."""
+    return _overtaken(scene) if scene.random.random() > 0.5 else _waited(scene)
+
+
+def _overtaken(scene: Scene) -> Made:
+    program = _program(scene, "overtake.py", scripts.OVERTAKE)
+    scene.must(f"python3 {program}", 150)
+    return Made("a rebuild was overtaken by a query: the database in place is empty", files=["/var/lib/rpm"])
+
+
+def _waited(scene: Scene) -> Made:
     program, package = _program(scene, "rebuild.py", scripts.REBUILD), scene.packages(SLOW)[0]
     scene.must(f"python3 {program} {package}")
     scene.wait("pgrep -f '^sleep 86400'", what="its scriptlet")

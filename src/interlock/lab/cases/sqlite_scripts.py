@@ -69,3 +69,20 @@ while not locked(True) and time.monotonic() < begun + 20:
 os.kill(rebuild.pid, signal.SIGCONT)
 sys.exit(rebuild.wait())
 """
+
+# Rebuilds again and again beside queries of root, until one of these opens the database between the rebuild's two
+# renames: it makes an empty one there, and the second rename fails.
+OVERTAKE = """
+import subprocess, sys, time
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+begun = time.monotonic()
+while time.monotonic() < begun + 100:
+    queries = [subprocess.Popen("while :; do rpm -q rpm; done", shell=True, **quiet) for _ in range(3)]
+    subprocess.run(["rpm", "--rebuilddb"], **quiet)
+    for query in queries:
+        query.kill()
+        query.wait()
+    if not subprocess.run(["rpm", "-qa"], capture_output=True).stdout:
+        sys.exit(0)
+sys.exit("no query came between the two renames")
+"""
