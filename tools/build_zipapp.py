@@ -38,7 +38,7 @@ class Compiled:
     def __init__(self, archive, content):
         self.archive = archive
         size = int.from_bytes(content[:4], "little")
-        self.index, self.codes = marshal.loads(content[4 : 4 + size]), content[4 + size :]
+        self.index, self.codes = marshal.loads(content[4 : 4 + size]), memoryview(content)[4 + size :]
 
     def find_spec(self, name, path=None, target=None):
         if name not in self.index:

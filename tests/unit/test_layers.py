@@ -44,8 +44,11 @@ NOT_STDLIB = {"rpm"}
 
 
 def modules() -> list[Path]:
+    """Return the program's modules; what lies in a ``data`` folder is run by itself, on hosts of the lab."""
     return sorted(
-        path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem not in ("__init__", "__main__")
+        path
+        for path in SOURCE.rglob("*.py")
+        if (path.parent != SOURCE or path.stem not in ("__init__", "__main__")) and path.parent.name != "data"
     )
 
 

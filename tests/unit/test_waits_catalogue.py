@@ -29,7 +29,8 @@ def test_each_says_what_it_is_and_what_helps(name: str) -> None:
 
 
 def test_what_the_lab_makes_is_what_the_catalogue_says() -> None:
-    assert set(CASES) == {case.id for case in catalogue().values() if case.made == "real"}
+    said = {case.id: case.needs for case in catalogue().values() if case.made == "real"}
+    assert {name: case.release for name, case in CASES.items()} == said
 
 
 def test_enough_of_them_are_real() -> None:

@@ -336,3 +336,20 @@ def test_a_real_child_is_found_below_us() -> None:
     finally:
         os.kill(pid, signal.SIGKILL)
         assert finished(pid) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("other", "held"), [(False, True), (True, False)])
+def test_who_waits_for_leave_waits_for_the_gate_where_nobody_else_gives_leave(
+    tmp_path: Path, other: bool, held: bool
+) -> None:
+    made = MadeProc(tmp_path / "proc")
+    made.process(5, command="engine")
+    made.process(6, command="keeper", parent=5, files=["anon_inode:[fanotify]"])
+    made.process(10, command="worker", parent=5)
+    made.process(70, command="rpm -q a", parent=1)
+    made.put("70/wchan", "fanotify_handle_event")
+    if other:
+        made.process(80, command="scanner", files=["anon_inode:[fanotify]"])
+    pipes = look_below(place(made), 10, thorough=True, gate=5).pipes
+    assert [(pipe.pid, pipe.others) for pipe in pipes] == ([(70, (5,))] if held else [])
+    assert look_below(place(made), 10, thorough=True).pipes == ()

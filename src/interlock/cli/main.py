@@ -85,10 +85,12 @@ def asked_verb(arguments: Sequence[str]) -> Optional[str]:
 
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run one command and return its exit status (ExitStatus)."""
+    # A look is over before its garbage would be worth collecting.
     gc.disable()
     words = sys.argv[1:] if arguments is None else arguments
     options = build_parser(asked_verb(words)).parse_args(words)
-    gc.enable()
+    if options.verb != "locks" or options.watch:
+        gc.enable()
     if options.debug or "logging" in sys.modules:
         _log(options.debug)
     try:

@@ -50,7 +50,7 @@ def stopped_reader(scene: Scene) -> Made:
 def queue(scene: Scene) -> Made:
     """Stop a query while it holds .dbenv.lock; others queue behind it."""
     (scene.host.root / "root/stop_at_gate.py").write_text((DATA / "stop_at_gate.py").read_text())
-    holder = int(scene.must(f"python3 /root/stop_at_gate.py {scene.random.getrandbits(32)} 60", 70))
+    holder = int(scene.must("python3 /root/stop_at_gate.py 60", 70))
     waiters = {f"waiter {number}": started(scene, f"case-waiter-{number}", "exec rpm -qa") for number in (1, 2)}
     for pid in waiters.values():
         scene.wait(f"grep -q fcntl_setlk /proc/{pid}/wchan", what="a query to queue")

@@ -12,49 +12,49 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
-from typing import Any, Optional
+from typing import Any
 
 REGIONS = "/var/lib/rpm/__db.*"
-QUERY = ("rpm", "-qa")
+QUERY = ("/usr/bin/rpm", "-qa")
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
+COMPLAINT = "/run/wedge-complaint"
 KILLS_BEFORE_A_LOOK = 4
 ANSWER_SECONDS = 1.0
 SAME_AGAIN = 3
 FUTEX = ("202", "98")
 
 
-def query(quiet: bool) -> subprocess.Popen[bytes]:
+def query(complaint: str) -> int:
     """Start a query in a session of its own, so that it outlives us."""
-    complaint = subprocess.DEVNULL if quiet else subprocess.PIPE
-    null = subprocess.DEVNULL
-    return subprocess.Popen(QUERY, stdin=null, stdout=null, stderr=complaint, start_new_session=True)
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 2, complaint, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
+    ]
+    return os.posix_spawn(QUERY[0], QUERY, ENVIRONMENT, file_actions=actions, setsid=True)
 
 
 def kill_one(chance: random.Random) -> None:
     """Kill a query in the middle."""
-    child = query(quiet=True)
+    pid = query("/dev/null")
     time.sleep(chance.uniform(0.002, 0.020))
-    end(child)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
-def end(child: subprocess.Popen[bytes]) -> None:
-    """End a child of our own."""
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-
-
-def ask() -> tuple[str, str, Optional[subprocess.Popen[bytes]]]:
-    """Return what comes of a query: answers, fails (and how), hangs (and who), or nothing of these."""
-    child = query(quiet=False)
-    try:
-        _, said = child.communicate(timeout=ANSWER_SECONDS)
-    except subprocess.TimeoutExpired:
-        if sleeps_in_futex(child.pid):
-            return "hangs", "", child
-        _, said = child.communicate()
-    return ("fails" if child.returncode else "answers"), said.decode("utf-8", "replace"), None
+def ask() -> tuple[str, int]:
+    """Return what comes of a query, and its pid: it answers, fails, or hangs."""
+    pid = query(COMPLAINT)
+    limit = time.monotonic() + ANSWER_SECONDS
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return ("fails" if status else "answers"), pid
+        if time.monotonic() > limit and sleeps_in_futex(pid):
+            return "hangs", pid
+        time.sleep(0.005)
 
 
 def sleeps_in_futex(pid: int) -> bool:
@@ -74,11 +74,12 @@ def wedge(chance: random.Random) -> dict[str, Any]:
         for _ in range(KILLS_BEFORE_A_LOOK):
             kill_one(chance)
         kills += KILLS_BEFORE_A_LOOK
-        how, said, child = ask()
-        if how == "hangs" and child is not None:
-            return {"how": how, "kills": kills, "pids": [child.pid], "said": ""}
+        how, pid = ask()
+        if how == "hangs":
+            return {"how": how, "kills": kills, "pids": [pid], "said": ""}
         if how == "fails" and all(ask()[0] == "fails" for _ in range(SAME_AGAIN)):
-            return {"how": how, "kills": kills, "pids": [], "said": said}
+            with open(COMPLAINT) as stream:
+                return {"how": how, "kills": kills, "pids": [], "said": stream.read()}
 
 
 def main(seed: str, wanted: str, seconds: str) -> int:
