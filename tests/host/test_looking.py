@@ -21,6 +21,10 @@ LOCKS = re.compile(r"F_(OFD_)?SETLKW?\b")
 IN_DATABASE = re.compile(rf'["<]{DATABASE}[/>"]')
 RESUMED = re.compile(r"<\.\.\. \w+ resumed>(.*)$")
 CALL = re.compile(r"(\w+)\((.*)$")
+# The host's own rpm opens a private copy of a Berkeley DB environment, and asks whether those whom it finds there live:
+# signal 0, which is not sent to anybody. Nobody else may do even that.
+TRIAL = re.compile(r'"/var/cache/interlock/read-doctor')
+NOTHING_SENT = re.compile(r"\d+, 0\)")
 SIGNALS = frozenset({"kill", "tkill", "tgkill", "pidfd_send_signal"})
 
 
@@ -54,10 +58,13 @@ def faults(text: str) -> list[str]:
     """Return the calls of a trace that a look must not make."""
     calls = list(calls_of(text))
     ours = {call.pid for call in calls}
-    return [f"{call.name}({call.rest}" for call in calls if _is_fault(call, ours)]
+    trials = {call.pid for call in calls if call.name == "execve" and TRIAL.search(call.rest)}
+    return [f"{call.name}({call.rest}" for call in calls if _is_fault(call, ours, trials)]
 
 
-def _is_fault(call: Call, ours: set[int]) -> bool:
+def _is_fault(call: Call, ours: set[int], trials: set[int]) -> bool:
+    if call.name == "kill" and call.pid in trials and NOTHING_SENT.match(call.rest):
+        return False
     if call.name in SIGNALS:
         numbers = [abs(int(number)) for number in re.findall(r"(?<![\w.])-?\d+", call.rest.partition(",")[0])]
         return not numbers or numbers[0] not in ours
@@ -83,6 +90,9 @@ def test_the_judge_sees_what_it_should() -> None:
 7 openat(4</var/lib/rpm>, "x", O_RDWR <unfinished ...>
 8 <... kill resumed>) = 0
 7 <... openat resumed>) = 5</var/lib/rpm/x>
+7 kill(9, 0) = 0
+6 execve("/usr/bin/rpm", ["rpm", "--dbpath", "/var/cache/interlock/read-doctor"..., "-qa"], 0x7 /* 18 vars */) = 0
+6 kill(9, SIGTERM) = 0
 """
     good = """\
 7 openat(AT_FDCWD</root>, "/var/lib/rpm/rpmdb.sqlite", O_RDONLY|O_CLOEXEC) = 3</var/lib/rpm/rpmdb.sqlite>
@@ -91,9 +101,11 @@ def test_the_judge_sees_what_it_should() -> None:
 8 kill(-7, SIGKILL) = 0
 8 kill(-7, SIGKILL <unfinished ...>
 7 openat(AT_FDCWD</root>, "/var/lib/rpm", O_RDONLY|O_DIRECTORY) = 3</var/lib/rpm>
+6 execve("/usr/bin/rpm", ["rpm", "--dbpath", "/var/cache/interlock/read-doctor"..., "-qa"], 0x7 /* 18 vars */) = 0
+6 kill(9, 0) = 0
 8 <... kill resumed>) = 0
 """
-    assert len(faults(bad)) == len(bad.splitlines()) - 2
+    assert len(faults(bad)) == len(bad.splitlines()) - 3
     assert faults(good) == []
 
 

@@ -21,6 +21,9 @@ SMALL = 64 * 1024
 _STAT = 2048
 _LONGEST_COMMAND = 128 * 1024
 
+# Clocks that are further apart, in seconds, are not the same one.
+CLOCKS_AGREE = 0.5
+
 
 def read_processes(place: Place) -> ProcessTable:
     """Return the processes of the host that ``place`` is, by their pid."""
@@ -87,7 +90,7 @@ def detail(place: Place, process: Process) -> Process:
     inner, switches = read_status(folder, pid)
     return process._replace(
         command=command_of(place, pid, process.name), unit=place.proc.unit(pid), channel=place.proc.wait_channel(pid),
-        call=read_call(folder), asleep=_asleep(f"{folder}/sched", process.started, process.age),
+        call=read_call(folder), asleep=_asleep(place, f"{folder}/sched", process.started + process.age * TICKS),
         inner=inner, switches=switches,
     )  # fmt: skip
 
@@ -106,15 +109,29 @@ def read_call(folder: str) -> tuple[int, ...]:
         return ()
 
 
-def _asleep(path: str, started: int, age: float) -> Optional[float]:
-    """Return how long ago a process last ran; its uptime is the sum of when it started and its age."""
+def _asleep(place: Place, path: str, now: float) -> Optional[float]:
+    """Return how long ago a process last ran, ``now`` in clock ticks since boot; None where that is not known."""
+    ran = _last_ran(path) if _scheduler_clock_is_uptime(place) else None
+    return None if ran is None else _since(now / TICKS, ran)
+
+
+def _last_ran(path: str) -> Optional[float]:
     for line in read_text(path, SMALL).splitlines():
         if line.startswith("se.exec_start"):
             try:
-                return _since(age + started / TICKS, float(line.partition(":")[2]) / 1000)
+                return float(line.partition(":")[2]) / 1000
             except ValueError:
                 return None
     return None
+
+
+def _scheduler_clock_is_uptime(place: Place) -> bool:
+    """Say whether the scheduler's clock may be compared with the uptime: on virtual machines it may be minutes off.
+
+    We are running, so that our own last run is now.
+    """
+    own, uptime = _last_ran(f"{place.proc.folder}/self/sched"), place.proc.uptime()
+    return own is not None and uptime is not None and abs(uptime - own) < CLOCKS_AGREE
 
 
 def _since(uptime: float, ran: float) -> Optional[float]:
