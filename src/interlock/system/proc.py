@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import NamedTuple
+else:
+    from interlock.system.record import NamedTuple
 
 # The largest of these files are the maps of a big process: some MiB.
 LARGEST = 16 * 1024 * 1024

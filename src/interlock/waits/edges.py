@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, Optional
 
 from interlock.waits.facts import Facts, FileLock, Process
 from interlock.waits.process_table import children_of, detailed
+
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from interlock.system.record import NamedTuple
 
 # x86-64 and (where it differs) AArch64 numbers of the system calls that a waiter may sleep in.
 WAIT_CALLS = frozenset({61, 247, 260, 95})
@@ -225,8 +230,10 @@ def _pid_files(facts: Facts) -> Iterator[Joined]:
     for one in facts.pid_files:
         node = Node(f"pidfile:{one.path}", "pidfile", f"the lock file {one.path}")
         for waiter in one.waiters:
+            # It polls one of the files that it takes, and nothing says which: any of them may let it go on.
+            several = sum(waiter in other.waiters for other in facts.pid_files) > 1
             proof = f"its command takes {one.path}, which has the pid {one.content.strip()[:40]!r}"
-            yield _join(facts, (process_node(facts, waiter), node), "polls", proof)
+            yield _join(facts, (process_node(facts, waiter), node), "polls", proof, several)
         if one.waiters and one.pid and one.alive and one.pid not in one.waiters:
             proof = f"{one.path} has its pid"
             yield _join(facts, (node, process_node(facts, one.pid)), "names", proof)

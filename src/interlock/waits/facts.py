@@ -7,7 +7,12 @@ Everything that is said about waits later is a function of these. Numbers are th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from interlock.system.record import NamedTuple
 
 
 class Process(NamedTuple):

@@ -76,12 +76,14 @@ def sentences(graph: WaitGraph, cycle: tuple[str, ...]) -> tuple[str, ...]:
 def find_own_stop(facts: Facts, graph: WaitGraph) -> Iterator[Finding]:
     """16: a scriptlet waits for the stop of the unit in which its own transaction runs."""
     for job in facts.jobs:
-        cycle = next((one for one in graph.cycles if f"job:{job.number}" in one), None)
         top = next((pid for client in job.clients for pid in _top(facts, client, job.pids)), 0)
+        circles = [one for one in graph.cycles if f"job:{job.number}" in one]
+        # systemctl is in the unit too; the way round through the transaction says more.
+        cycle = max(circles, key=lambda one: f"process:{top}" in one, default=None)
         if cycle is None or job.kind not in STOPS or not top:
             continue
         move = [top, *below(facts, top)]
-        rest = [pid for pid in job.pids if pid not in move]
+        rest = [pid for pid in job.pids if pid not in move and pid in facts.processes]
         proof = (
             *sentences(graph, cycle),
             f"systemctl list-jobs: {job.number} {job.unit} {job.kind} {job.state}; after the unit's stop time limit"

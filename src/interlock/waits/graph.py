@@ -11,10 +11,15 @@ to wait for: all edges of a proof were true at the same moment. Only who polls r
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from interlock.waits.edges import Edge, Node, all_edges, process_key
 from interlock.waits.facts import Facts
+
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from interlock.system.record import NamedTuple
 
 POLLS = "polls"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from interlock.waits import read_database, read_locks, read_opened, read_processes, relevant
 from interlock.waits.facts import Facts
@@ -17,11 +17,13 @@ from interlock.waits.process_table import detailed
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Union
+    from typing import NamedTuple, Union
 
     from interlock.system.clock import Clock
     from interlock.system.proc import ProcReader
     from interlock.system.run import Runner
+else:
+    from interlock.system.record import NamedTuple
 
 
 class Place(NamedTuple):
@@ -55,9 +57,10 @@ def look(place: Place, thorough: bool = True) -> Facts:
     Otherwise, as for ``interlock locks``, it asks no more than it needs, and is quick.
     """
     place = place._replace(quick=not thorough)
+    locks = read_locks.start_reading(place)
     table = read_processes.read_processes(place)
     facts = Facts(place.clock.now(), read_database.read_database(place), table, complete=os.geteuid() == 0)
-    facts = facts._replace(locks=read_locks.read_locks(place, facts))
+    facts = facts._replace(locks=read_locks.read_locks(place, facts, locks()))
     wanted = set(table) if thorough else relevant.relevant(place, facts, table)
     table = read_processes.with_details(place, table, wanted)
     if not table.detailed:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from interlock.system.proc import read_text
 from interlock.waits.facts import Facts
+from interlock.waits.process_table import ProcessTable
 from interlock.waits.read_scriptlets import SCRIPT
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 # The default of %_install_script_path in every release of rpm; nobody else has just this one.
 SEARCH_PATH = "PATH=/sbin:/bin:/usr/sbin:/usr/bin:/usr/X11R6/bin"
-INIT = ("systemd", "init")
+INIT = (b"systemd", b"init")
 _PIPE = "pipe:["
 
 
@@ -36,15 +37,22 @@ def read_left_behind(place: Place, facts: Facts) -> tuple[LeftBehind, ...]:
 
 
 def _all(place: Place, facts: Facts) -> Iterator[LeftBehind]:
-    for pid, process in facts.processes.items():
-        parent = facts.processes.get(process.parent)
-        if process.parent == 2 or not (parent is None or parent.pid == 1 or parent.name in INIT):
-            continue
-        pipes = tuple(
-            dict.fromkeys(number for one in (1, 2) for number in _pipe(f"{place.proc.folder}/{pid}/fd/{one}"))
-        )
+    for pid in _orphans(facts):
+        folder = f"{place.proc.folder}/{pid}/fd"
+        pipes = tuple(dict.fromkeys(number for one in (1, 2) for number in _pipe(f"{folder}/{one}")))
         if pipes and is_of_scriptlet(place, pid):
             yield LeftBehind(pid, pipes)
+
+
+def _orphans(facts: Facts) -> Iterator[int]:
+    """Yield the processes that nobody but init, or a service manager of a user, is above."""
+    table = facts.processes
+    if isinstance(table, ProcessTable):
+        inits = {1, *(pid for pid, name in table.names() if name in INIT)}
+        yield from (pid for one in sorted(inits) for pid in table.children(one))
+        return
+    inits = {1, *(pid for pid, one in table.items() if one.name.encode() in INIT)}
+    yield from (pid for pid, one in table.items() if one.parent in inits)
 
 
 def _pipe(path: str) -> Iterator[int]:

@@ -7,8 +7,9 @@ file (``OFDLCK``, ``FLOCK``) belongs to whoever has that description: their ``fd
 
 from __future__ import annotations
 
+import _thread
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Optional
 
 from interlock.system.proc import read_text
@@ -33,15 +34,41 @@ _WAIT_FOR_OPEN_FILE = 38
 Identity = tuple[int, int]
 
 
-def read_locks(place: Place, facts: Facts) -> tuple[FileLock, ...]:
+def start_reading(place: Place) -> Callable[[], str]:
+    """Begin to read the kernel's list; return what waits for it and returns it.
+
+    The kernel stops every lock of the machine to write the list, which takes it some milliseconds: time enough to read
+    thousands of processes meanwhile.
+    """
+    found: list[str] = []
+    reading = _thread.allocate_lock()
+    reading.acquire()
+
+    def read() -> None:
+        try:
+            found.append(read_text(f"{place.proc.folder}/locks", _LARGEST))
+        finally:
+            reading.release()
+
+    def wait() -> str:
+        with reading:
+            return found[0] if found else ""
+
+    _thread.start_new_thread(read, ())
+    return wait
+
+
+def read_locks(place: Place, facts: Facts, text: Optional[str] = None) -> tuple[FileLock, ...]:
     """Return the locks on files that package tools use, and the waits for them; deleted files too.
 
-    The owners of locks that belong to open files are not looked for yet: see ``with_owners``.
+    ``text`` is the kernel's list where it has been read already. The owners of locks that belong to open files are not
+    looked for yet: see ``with_owners``.
     """
+    listed = read_text(f"{place.proc.folder}/locks", _LARGEST) if text is None else text
     known = _known(place, facts)
     seen = _Descriptors(place, prefixes(place, facts))
     found: list[FileLock] = []
-    for line in read_text(f"{place.proc.folder}/locks", _LARGEST).splitlines():
+    for line in listed.splitlines():
         lock = parse(line)
         if lock is None or (lock.kind == "POSIX" and lock.pid not in facts.processes):
             continue

@@ -27,8 +27,7 @@ def transaction_waits(scene: Scene) -> Made:
     scriptlet_pid(scene, f"^sleep {FIRST_SECONDS}", "the first one's scriptlet")
     scene.start("case-second", f"exec rpm -U {paths[1]}", terminal=True)
     waiter = waiting_rpm(scene)
-    # Who has waited for a moment only is not spoken of.
-    scene.wait(f'test "$(ps -o etimes= -p {waiter})" -ge 4', what="the wait to be long")
+    locks_managers.last(scene)
     holder = int(scene.must("pgrep -o -x rpm"))
     text = f"rpm (pid {waiter}) waits on a terminal for rpm (pid {holder}), which sleeps in a scriptlet"
     return Made(text, {"waiter": waiter, "holder": holder}, ["/var/lib/rpm/.rpm.lock"], lasts=False)
@@ -83,8 +82,7 @@ def scriptlet_waits(scene: Scene) -> Made:
     scene.start("case-reload", f"exec rpm -U {path}")
     client = scriptlet_pid(scene, "^systemctl reload case-service", "the scriptlet that reloads the service")
     reload = scriptlet_pid(scene, "^/bin/sleep 86400", "the reload")
-    # A scriptlet that has waited for a few seconds only is nothing to speak of.
-    scene.wait(f'test "$(ps -o etimes= -p {reload})" -ge 12', what="the wait to be long")
+    locks_managers.last(scene, 12)
     text = f"systemctl (pid {client}) in a scriptlet waits for a reload (pid {reload}) that does not end"
     return Made(text, {"client": client, "reload": reload})
 
@@ -97,6 +95,7 @@ def output_held(scene: Scene) -> Made:
     left = scriptlet_pid(scene, "^sleep 86400", "the background process")
     scene.wait("rpm -q case-daemon && ! pgrep -x rpm", what="the end of rpm")
     reader = int(scene.must("pgrep -o -x tee"))
+    locks_managers.last(scene)
     text = f"sleep (pid {left}), left by %post, holds the pipe that tee (pid {reader}) reads; rpm has ended"
     return Made(text, {"left": left, "reader": reader})
 

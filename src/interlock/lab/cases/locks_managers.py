@@ -23,6 +23,13 @@ def repository(scene: Scene, name: str, *recipes: Recipe) -> None:
     (folder / f"{name}.repo").write_text(text)
 
 
+def last(scene: Scene, seconds: int = 4) -> None:
+    """Let what has come about last for some seconds: who has waited for a moment only is not spoken of."""
+    scene.must("touch /run/case-seen")
+    script = f"test $(( $(date +%s) - $(stat -c %Y /run/case-seen) )) -ge {seconds}"
+    scene.wait(script, seconds + 20, "the wait to be long")
+
+
 def _polling(scene: Scene, pattern: str) -> int:
     """Wait for a dnf that sleeps by the clock; return its pid."""
     script = f"p=$(pgrep -n -f -- '{pattern}') && grep -q nanosleep /proc/$p/wchan && echo $p"
@@ -71,6 +78,7 @@ def rpm_beside_dnf(scene: Scene) -> Made:
     scene.start("case-late", "dnf -y install case-late", terminal=True)
     script = "p=$(pgrep -n -f 'dnf -y install case-late$') && grep -q setlk /proc/$p/wchan && echo $p"
     waiter = int(scene.wait(script, 60, "dnf to wait for the transaction lock"))
+    last(scene)
     rpm = int(scene.must("pgrep -o -x rpm"))
     text = f"rpm (pid {rpm}) is in its transaction beside dnf (pid {waiter}), which has planned and waits"
     return Made(text, {"dnf": waiter, "rpm": rpm}, [RPMDB_PID], lasts=False)
