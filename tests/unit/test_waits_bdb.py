@@ -424,6 +424,36 @@ def test_the_panic_mark_is_read_from_the_environment(tmp_path: Path) -> None:
     assert read_trial._mark(str(tmp_path)) == ""
 
 
+def test_an_environment_that_was_never_finished_is_a_dead_reader(tmp_path: Path) -> None:
+    assert read_trial.unfinished(str(tmp_path))
+    (tmp_path / "__db.001").write_bytes(struct.pack("<II", 0, 0))
+    assert read_trial.unfinished(str(tmp_path))
+    (tmp_path / "__db.001").write_bytes(struct.pack("<II", 0x120897, 0))
+    assert not read_trial.unfinished(str(tmp_path))
+    # Whoever is at it tries for seconds and keeps the others waiting: that is a consequence.
+    one = facts(process(5), process(6), locks=(gate(5, False), gate(6, True)), state=State(trial=read_trial.UNFINISHED))
+    finding = only(one, "bdb-dead-reader")
+    assert "never finished" in finding.proof[0]
+    step = CURES[finding.id](finding, one).steps[0]
+    assert (step.act, step.data["unfinished"]) == ("regions", True)
+
+
+def test_an_unfinished_environment_is_put_aside_under_whoever_holds_the_gate(tmp_path: Path) -> None:
+    treatment = treatment_of(tmp_path)
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX)\n"
+    none = {"pids": [], "started": [], "unfinished": True}
+    with python(
+        hold + "print('ready', flush=True); sys.stdin.readline()", f"{treatment.database}/.dbenv.lock"
+    ) as child:
+        assert heard(child) == "ready"
+        (tmp_path / "rpm/__db.001").write_bytes(struct.pack("<II", 0x120897, 0))
+        with pytest.raises(StepFailed, match=f"pid {child.pid} holds"):
+            hands_regions.put_aside(treatment, none)
+        (tmp_path / "rpm/__db.001").write_bytes(bytes(4096))
+        hands_regions.put_aside(treatment, none)
+    assert not os.path.exists(f"{treatment.database}/__db.001")
+
+
 def test_who_has_the_environment_mapped_is_found(tmp_path: Path) -> None:
     path = tmp_path / "__db.002"
     path.write_bytes(region())

@@ -215,6 +215,7 @@ DETECTORS: tuple[Callable[[Facts, WaitGraph], Iterable[Finding]], ...] = (
 _WEDGE = frozenset({"bdb-queue", "transaction-waits"})
 # A case, and those that are only its consequences.
 BRINGS: Mapping[str, frozenset[str]] = {
+    "bdb-dead-reader": _WEDGE,
     "bdb-dead-owner": _WEDGE,
     "bdb-lost-wakeup": _WEDGE,
     "bdb-stopped-reader": _WEDGE,

@@ -10,6 +10,7 @@ from interlock.waits.edges import label_of
 from interlock.waits.facts import Facts
 from interlock.waits.finding import PROVEN, Finding
 from interlock.waits.graph import WaitGraph
+from interlock.waits.read_trial import UNFINISHED
 
 # What the library says, the most special first: a panic, a full table and a foreign version all end with RUNRECOVERY
 # somewhere, and so does a dead reader.
@@ -18,8 +19,8 @@ SIGNS = (
     ("bdb-lockers-exhausted", ("Lock table is out of available", "BDB2034", "unable to allocate memory for mutex")),
     ("bdb-panic", ("PANIC", "BDB0060", "BDB0061")),
     ("bdb-dead-reader", ("Thread died in Berkeley DB library", "BDB1507", "DB_RUNRECOVERY")),
-    # An environment whose maker died before it was ready: libdb gives up after nine seconds.
-    ("bdb-dead-reader", ("Resource temporarily unavailable",)),
+    # An environment whose maker died before it was ready: libdb tries again for some seconds and gives up.
+    ("bdb-dead-reader", (UNFINISHED, "Resource temporarily unavailable")),
 )
 
 
@@ -49,7 +50,8 @@ def _finding(facts: Facts, name: str, proof: str) -> Finding:
     others = sorted({one.pid for one in facts.regions})
     still = f"{', '.join(names)} did not change while the copy was made"
     users = [f"{label_of(facts.processes[pid])} has the environment mapped" for pid in others if pid in facts.processes]
-    data = {"end": {"pids": [], "started": []}, "others": others}
+    end = {"pids": [], "started": [], "unfinished": facts.state is not None and facts.state.trial == UNFINISHED}
+    data = {"end": end, "others": others}
     return Finding(name, PROVEN, (proof, still, *users), tuple(others), files, data=data)
 
 

@@ -19,7 +19,7 @@ from interlock.waits.hands import StepFailed, Treatment
 from interlock.waits.hands_process import end
 from interlock.waits.look import Place
 from interlock.waits.read_processes import read_process
-from interlock.waits.read_trial import await_child, in_use
+from interlock.waits.read_trial import await_child, in_use, unfinished
 
 GATE = ".dbenv.lock"
 WAIT, GO_ON, PAUSE = 10.0, 3.0, 0.05
@@ -27,9 +27,14 @@ QUESTION = ("rpm", "-q", "--quiet", "rpm")
 
 
 def put_aside(treatment: Treatment, data: Mapping[str, Any]) -> str:
-    """Move ``__db.*`` away. ``data`` has the pids, and start times, of those who hang in them and will be ended."""
+    """Move ``__db.*`` away. ``data`` has the pids, and start times, of those who hang in them and will be ended.
+
+    An environment that was never finished nobody can join: its gate need not be ours, for whoever holds it tries
+    again for many seconds, and so does everybody behind him.
+    """
     hopeless = set(_still_there(treatment, data))
-    with _closed_gate(treatment, hopeless):
+    free = bool(data.get("unfinished")) and unfinished(treatment.database)
+    with contextlib.nullcontext() if free else _closed_gate(treatment, hopeless):
         _refuse_users(treatment, hopeless)
         moved = [_move(treatment, name) for name in sorted(os.listdir(treatment.database)) if name.startswith("__db.")]
         durable.sync_directory(treatment.database)

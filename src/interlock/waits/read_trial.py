@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from interlock.waits.look import Place
 
 TRIES, PAUSE = 6, 0.1
-# An environment whose maker died answers only after libdb has tried three times, nine seconds in all.
-LIMIT, LOOK_AFTER, STEP = 15.0, 0.4, 0.02
+UNFINISHED = (
+    "the environment was begun and never finished: __db.001 has no magic number, and nobody is at work on it; "
+    "every rpm tries for some seconds and ends with Resource temporarily unavailable"
+)
+LIMIT, LOOK_AFTER, STEP = 20.0, 0.4, 0.02
 _KEPT = 4000
 _MAGIC = 0x120897
 
@@ -60,8 +63,11 @@ def _one_trial(place: Place, facts: Facts) -> Optional[tuple[str, bool]]:
         for _ in range(TRIES):
             before = in_use(place, facts.database.path)
             if _copy_if_idle(facts.database.path, target) and in_use(place, facts.database.path) == before:
-                said, hung = _ask(place, target)
-                return said, hung and not before
+                if not unfinished(target):
+                    said, hung = _ask(place, target)
+                    return said, hung and not before
+                if not before:
+                    return UNFINISHED, False
             place.clock.sleep(PAUSE)
     except (OSError, InterlockError):
         return None
@@ -114,11 +120,25 @@ def _ask(place: Place, copy: str) -> tuple[str, bool]:
 
 
 def _mark(copy: str) -> str:
-    """Say whether the environment is marked as damaged (REGENV: magic, panic, version): rpm says no word of it."""
-    with open(os.path.join(copy, "__db.001"), "rb") as stream:
-        head = stream.read(8)
-    magic, panic = struct.unpack("<II", head) if len(head) == 8 else (0, 0)
-    return "PANIC: the panic mark is set at byte 4 of __db.001\n" if magic == _MAGIC and panic else ""
+    """Say whether the environment is marked as damaged: rpm says no word of it."""
+    panic = _head(copy)[1]
+    return "PANIC: the panic mark is set at byte 4 of __db.001\n" if panic and not unfinished(copy) else ""
+
+
+def unfinished(folder: str) -> bool:
+    """Say whether an environment was begun and not finished: its first word is set last of all."""
+    return _head(folder)[0] != _MAGIC
+
+
+def _head(folder: str) -> tuple[int, int]:
+    """Return the first two words of the environment (REGENV: magic number, panic mark)."""
+    try:
+        with open(os.path.join(folder, "__db.001"), "rb") as stream:
+            head = stream.read(8)
+    except OSError:
+        head = b""
+    magic, panic = struct.unpack("=II", head) if len(head) == 8 else (0, 0)
+    return magic, panic
 
 
 def _said(errors: IO[bytes]) -> str:
