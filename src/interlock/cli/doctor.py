@@ -171,6 +171,7 @@ def _cure(host: Host, place: Place, options: argparse.Namespace, facts: Facts, f
         if not any(cure.steps for cure in cures) or any(one.error for one in outcomes):
             break
         if not options.json:
+            _say_head(facts)
             for finding, cure in zip(findings, cures):
                 _say_finding(finding, cure)
             say(f"\nA copy of {facts.database.path} is made first; `interlock doctor --undo ID` puts it back.")
