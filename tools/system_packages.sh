@@ -5,7 +5,7 @@ set -euo pipefail
 declare -A package_of=(
   [debootstrap]=debootstrap [rpmbuild]=rpm [createrepo_c]=createrepo-c [systemd-nspawn]=systemd-container
   [mkfs.btrfs]=btrfs-progs [mkfs.xfs]=xfsprogs [gpg]=gnupg [ssh]=openssh-client [ip]=iproute2 [zstd]=zstd
-  [xz]=xz-utils [gpg-agent]=gpg-agent
+  [xz]=xz-utils [gpg-agent]=gpg-agent [cc]=gcc [fuser]=psmisc [lsof]=lsof
 )
 missing=(); packages=()
 for program in "${!package_of[@]}"; do
@@ -13,6 +13,7 @@ for program in "${!package_of[@]}"; do
     missing+=("$program"); packages+=("${package_of[$program]}")
   fi
 done
+[[ -e /usr/include/stdlib.h ]] || { missing+=(headers); packages+=(libc6-dev); }
 [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || packages+=(debian-archive-keyring)
 [[ ${#packages[@]} -eq 0 ]] && exit 0
 
