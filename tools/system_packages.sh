@@ -13,7 +13,6 @@ for program in "${!package_of[@]}"; do
     missing+=("$program"); packages+=("${package_of[$program]}")
   fi
 done
-[[ -e /usr/include/stdlib.h ]] || { missing+=(headers); packages+=(libc6-dev); }
 [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || packages+=(debian-archive-keyring)
 [[ ${#packages[@]} -eq 0 ]] && exit 0
 
