@@ -30,11 +30,11 @@ def test_each_says_what_it_is_and_what_helps(name: str) -> None:
 
 def test_what_the_lab_makes_is_what_the_catalogue_says() -> None:
     said = {case.id: case.needs for case in catalogue().values() if case.made == "real"}
-    assert {name: case.release for name, case in CASES.items()} == said
+    assert {name: case.release for name, case in CASES.items() if catalogue()[name].made == "real"} == said
 
 
 def test_enough_of_them_are_real() -> None:
-    numbers = {catalogue()[name].number for name in CASES}
+    numbers = {case.number for case in catalogue().values() if case.made == "real"}
     assert len(numbers) >= 26
     assert numbers >= {1, 2, 8, 10, *range(12, 17), 18, 19, *range(21, 30), 33}
     assert numbers & {4, 5}

@@ -41,7 +41,7 @@ def run_cases(options: argparse.Namespace) -> int:
     """``lab cases``."""
     rows = [
         {
-            "number": case.number, "id": case.id, "title": case.title, "made": "real" if case.id in CASES else "tree",
+            "number": case.number, "id": case.id, "title": case.title, "made": case.made if case.id in CASES else "tree",
             "release": CASES[case.id].release if case.id in CASES else "", "needs": case.needs,
         }
         for case in catalogue().values()
@@ -53,7 +53,8 @@ def run_cases(options: argparse.Namespace) -> int:
     say("\n".join(table(("", "CASE", "RELEASE", "WHAT HAPPENS"), shown)))
     for row in rows:
         if row["made"] != "real":
-            say(f"\n  {row['id']} cannot be made here; it needs {row['needs']}. A made tree is among the tests.")
+            what = "A made tree is among the tests." if row["made"] == "tree" else ""
+            say(f"\n  {row['id']} is not the real thing here: it needs {row['needs']}. {what}".rstrip())
     say("\n  `interlock lab reproduce CASE` makes one on a fresh host; with --cure it goes on to the cure.")
     return 0
 
