@@ -21,7 +21,7 @@ def page() -> str:
 
 
 def _entry(case: Case) -> str:
-    lab = f"lab release `{case.needs}`" if case.made == "real" else f"not made here: it needs {case.needs}"
+    lab = f"lab release `{case.needs}`" if case.made == "real" else f"not the real thing here: it needs {case.needs}"
     backends = ", ".join(case.backends)
     head = f"## {case.number}. {case.title}\n\n`{case.id}` · {backends} · {lab}"
     return f"{head}\n\n{case.means}\n\n**What helps:** {case.cure}\n"

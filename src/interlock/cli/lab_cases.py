@@ -41,7 +41,8 @@ def run_cases(options: argparse.Namespace) -> int:
     """``lab cases``."""
     rows = [
         {
-            "number": case.number, "id": case.id, "title": case.title, "made": case.made if case.id in CASES else "tree",
+            "number": case.number, "id": case.id, "title": case.title,
+            "made": case.made if case.id in CASES else "tree",
             "release": CASES[case.id].release if case.id in CASES else "", "needs": case.needs,
         }
         for case in catalogue().values()
