@@ -17,8 +17,9 @@ from interlock.system.proc import ProcReader
 from interlock.system.run import Runner
 from interlock.waits import bdb_region, hands_regions, read_trial
 from interlock.waits.bdb_region import Layout, find_layout, read_mutex, record_of
+from interlock.waits.conditions import State
 from interlock.waits.cure_bdb import CURES
-from interlock.waits.facts import Database, DatabaseFile, Facts, FileLock, Futex, Opened, Pipe, Process, Region, State
+from interlock.waits.facts import Database, DatabaseFile, Facts, FileLock, Futex, Opened, Pipe, Process, Region
 from interlock.waits.find_bdb import BRINGS, DETECTORS
 from interlock.waits.finding import LIKELY, PROVEN, WAITS, Finding
 from interlock.waits.graph import build_graph

@@ -16,9 +16,10 @@ from interlock.system.clock import ManualClock, SystemClock
 from interlock.system.proc import ProcReader
 from interlock.waits import hands_process
 from interlock.waits.catalogue import catalogue
+from interlock.waits.conditions import Lost
 from interlock.waits.cure import Cure
 from interlock.waits.cure_locks import CURES
-from interlock.waits.facts import Database, Facts, FileLock, Job, Lost, PidFile, Pipe, Process, Scriptlet
+from interlock.waits.facts import Database, Facts, FileLock, Job, PidFile, Pipe, Process, Scriptlet
 from interlock.waits.find_locks import BRINGS, DETECTORS
 from interlock.waits.finding import LIKELY, PROVEN, WAITS, Finding
 from interlock.waits.graph import build_graph

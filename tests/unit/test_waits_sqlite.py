@@ -19,19 +19,9 @@ from interlock.system.proc import ProcReader
 from interlock.system.run import Completed
 from interlock.waits import hands_database, hands_install
 from interlock.waits.catalogue import catalogue
+from interlock.waits.conditions import LeftDatabase, SqliteUser, State, Stray
 from interlock.waits.cure_sqlite import CURES
-from interlock.waits.facts import (
-    Database,
-    DatabaseFile,
-    Facts,
-    FileLock,
-    LeftDatabase,
-    Opened,
-    Process,
-    SqliteUser,
-    State,
-    Stray,
-)
+from interlock.waits.facts import Database, DatabaseFile, Facts, FileLock, Opened, Process
 from interlock.waits.find_sqlite import BRINGS, DETECTORS
 from interlock.waits.finding import LIKELY, PROVEN, WAITS, Finding
 from interlock.waits.graph import build_graph

@@ -17,9 +17,10 @@ import pytest
 from interlock.package import Nevra
 from interlock.system.run import Runner
 from interlock.waits import content_disk, content_needs, content_nested, content_pass, hands_files, package_payload
+from interlock.waits.conditions import State
 from interlock.waits.content_pass import Records, Row
 from interlock.waits.cure_state import CURES, some
-from interlock.waits.facts import Database, Facts, Process, State
+from interlock.waits.facts import Database, Facts, Process
 from interlock.waits.find_state import BRINGS, DETECTORS
 from interlock.waits.finding import LIKELY, PROVEN, Finding
 from interlock.waits.graph import build_graph

@@ -14,9 +14,10 @@ import pytest
 from made import MadeProc, Programs, host_at
 
 from interlock.system.clock import ManualClock
+from interlock.waits.conditions import Mount, System
 from interlock.waits.cure_system import CURES
 from interlock.waits.diagnose import diagnose
-from interlock.waits.facts import Database, Facts, FileLock, Mount, Process, System
+from interlock.waits.facts import Database, Facts, FileLock, Process
 from interlock.waits.find_system import DETECTORS
 from interlock.waits.finding import PROVEN, WAITS, Finding
 from interlock.waits.graph import build_graph

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Callable
 
-from interlock.waits.facts import Facts, Stray
+from interlock.waits.conditions import Stray
+from interlock.waits.facts import Facts
 from interlock.waits.finding import PROVEN, Finding
 from interlock.waits.graph import WaitGraph
 from interlock.waits.naming import is_stopped, label, missing_packages, package_files

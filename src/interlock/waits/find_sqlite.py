@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Callable
 
 from interlock.waits import find_replaced
-from interlock.waits.facts import Facts, Process, SqliteUser
+from interlock.waits.conditions import SqliteUser
+from interlock.waits.facts import Facts, Process
 from interlock.waits.finding import LIKELY, PROVEN, WAITS, Finding
 from interlock.waits.graph import WaitGraph
 from interlock.waits.naming import STOPPED, is_stopped, label, main_file, missing_packages, package_files

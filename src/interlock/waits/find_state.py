@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable
 
 from interlock.package import Nevra
-from interlock.waits.facts import Facts, Process, State
+from interlock.waits.conditions import State
+from interlock.waits.facts import Facts, Process
 from interlock.waits.finding import LIKELY, PROVEN, Finding
 from interlock.waits.graph import WaitGraph
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable, Optional
 
-from interlock.waits.facts import Facts, Mount
+from interlock.waits.conditions import Mount
+from interlock.waits.facts import Facts
 from interlock.waits.finding import LIKELY, PROVEN, WAITS, Finding
 from interlock.waits.graph import WaitGraph
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Optional
 
 from interlock.errors import InterlockError
 from interlock.system.proc import read_text
-from interlock.waits.facts import Facts, System
+from interlock.waits.conditions import System
+from interlock.waits.facts import Facts
 from interlock.waits.image import what_is_wrong
 from interlock.waits.private_copy import private_copy
 

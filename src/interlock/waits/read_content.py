@@ -17,8 +17,9 @@ from interlock.rpmdb.backend import is_volatile
 from interlock.rpmdb.reader import load_bindings
 from interlock.system.child import call_in_child
 from interlock.waits import content_disk, content_needs, content_nested, content_pass
+from interlock.waits.conditions import State
 from interlock.waits.content_pass import Records, Row
-from interlock.waits.facts import Facts, State
+from interlock.waits.facts import Facts
 
 if TYPE_CHECKING:
     from interlock.waits.look import Place

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from interlock.system import durable
-from interlock.waits.facts import Facts, LeftDatabase
+from interlock.waits.conditions import LeftDatabase
+from interlock.waits.facts import Facts
 from interlock.waits.private_copy import copy_content
 from interlock.waits.read_state import installed
 

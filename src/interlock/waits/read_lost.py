@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from interlock.waits.facts import Facts, Lost
+from interlock.waits.conditions import Lost
+from interlock.waits.facts import Facts
 from interlock.waits.process_table import detailed
 from interlock.waits.read_pid_files import is_manager
 

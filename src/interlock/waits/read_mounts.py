@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from interlock.system.proc import read_text
-from interlock.waits.facts import Facts, Mount
+from interlock.waits.conditions import Mount
+from interlock.waits.facts import Facts
 
 if TYPE_CHECKING:
     from interlock.waits.look import Place

@@ -13,8 +13,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
+from interlock.waits.conditions import SqliteUser
 from interlock.waits.edges import describe
-from interlock.waits.facts import Facts, FileLock, SqliteUser
+from interlock.waits.facts import Facts, FileLock
 from interlock.waits.open_files import OpenFile, identify, open_file
 
 if TYPE_CHECKING:

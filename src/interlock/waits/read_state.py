@@ -11,7 +11,8 @@ from interlock.package import Evr, Nevra
 from interlock.rpmdb import reader
 from interlock.system.child import call_in_child
 from interlock.waits import read_content
-from interlock.waits.facts import Facts, State
+from interlock.waits.conditions import State
+from interlock.waits.facts import Facts
 from interlock.waits.private_copy import private_copy
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Optional
 
-from interlock.waits.facts import Facts, Stray
+from interlock.waits.conditions import Stray
+from interlock.waits.facts import Facts
 from interlock.waits.open_files import OpenFile, identify, open_file
 
 if TYPE_CHECKING:

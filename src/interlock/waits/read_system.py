@@ -6,7 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from interlock.waits.facts import Facts, System
+from interlock.waits.conditions import System
+from interlock.waits.facts import Facts
 from interlock.waits.read_boot import read_boot
 from interlock.waits.read_mounts import read_mounts
 
