@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import dead_pid, heard, host_at, python, until
+from made import MadeProc, dead_pid, heard, host_at, python, until
 
-from interlock.system.clock import SystemClock
+from interlock.system.clock import ManualClock, SystemClock
 from interlock.system.proc import ProcReader
 from interlock.system.run import Runner
 from interlock.waits import bdb_region, hands_regions, read_trial
@@ -451,6 +451,10 @@ def test_an_unfinished_environment_is_put_aside_under_whoever_holds_the_gate(tmp
         with pytest.raises(StepFailed, match=f"pid {child.pid} holds"):
             hands_regions.put_aside(treatment, none)
         (tmp_path / "rpm/__db.001").write_bytes(bytes(4096))
+        # It may be its maker, at work this moment; not so if the environment is older than the process.
+        with pytest.raises(StepFailed, match=f"pid {child.pid} holds"):
+            hands_regions.put_aside(treatment, none)
+        os.utime(tmp_path / "rpm/__db.001", (1e9, 1e9))
         hands_regions.put_aside(treatment, none)
     assert not os.path.exists(f"{treatment.database}/__db.001")
 
@@ -462,3 +466,24 @@ def test_who_has_the_environment_mapped_is_found(tmp_path: Path) -> None:
         assert read_trial.in_use(place_at(tmp_path), str(tmp_path)) == (pid,)
         path.unlink()
         assert read_trial.in_use(place_at(tmp_path), str(tmp_path)) == ()
+
+
+@pytest.mark.parametrize(("started", "makes"), [(89_900, True), (90_001, True), (90_100, False)])
+def test_who_holds_the_gate_and_is_older_than_the_environment_may_be_making_it(
+    tmp_path: Path, started: int, makes: bool
+) -> None:
+    clock, made, database = ManualClock(), MadeProc(tmp_path / "proc"), tmp_path / "rpm"
+    database.mkdir()
+    for name in (".dbenv.lock", "__db.001"):
+        (database / name).write_bytes(b"")
+    changed = clock.now() - 100  # a hundred seconds before the uptime of 1000 s
+    os.utime(database / "__db.001", (changed, changed))
+    inode = (database / ".dbenv.lock").stat().st_ino
+    made.put(
+        "locks",
+        f"1: POSIX  ADVISORY  WRITE 5 08:01:{inode} 0 EOF\n1: -> POSIX  ADVISORY  WRITE 6 08:01:{inode} 0 EOF\n",
+    )
+    made.process(5, started=started, files=[str(database / ".dbenv.lock")])
+    made.process(6, started=1000, files=[str(database / ".dbenv.lock")])
+    place = Place(made.reader, "/", Runner(), clock, str(tmp_path / "scratch"))
+    assert read_trial.makers(place, str(database)) == ([5] if makes else [])

@@ -19,9 +19,8 @@ from interlock.waits.hands import StepFailed, Treatment
 from interlock.waits.hands_process import end
 from interlock.waits.look import Place
 from interlock.waits.read_processes import read_process
-from interlock.waits.read_trial import await_child, in_use, unfinished
+from interlock.waits.read_trial import GATE, await_child, in_use, makers, unfinished
 
-GATE = ".dbenv.lock"
 WAIT, GO_ON, PAUSE = 10.0, 3.0, 0.05
 QUESTION = ("rpm", "-q", "--quiet", "rpm")
 
@@ -34,6 +33,7 @@ def put_aside(treatment: Treatment, data: Mapping[str, Any]) -> str:
     """
     hopeless = set(_still_there(treatment, data))
     free = bool(data.get("unfinished")) and unfinished(treatment.database)
+    free = free and not makers(_place(treatment), treatment.database)
     with contextlib.nullcontext() if free else _closed_gate(treatment, hopeless):
         _refuse_users(treatment, hopeless)
         moved = [_move(treatment, name) for name in sorted(os.listdir(treatment.database)) if name.startswith("__db.")]

@@ -19,6 +19,7 @@ from interlock.errors import InterlockError
 from interlock.system import durable
 from interlock.system.proc import read_text
 from interlock.waits.facts import Facts
+from interlock.waits.process_table import TICKS
 from interlock.waits.read_futexes import FUTEX_CALLS, MARK
 from interlock.waits.read_processes import read_process
 
@@ -31,6 +32,9 @@ UNFINISHED = (
     "every rpm tries for some seconds and ends with Resource temporarily unavailable"
 )
 LIMIT, LOOK_AFTER, STEP = 20.0, 0.4, 0.02
+GATE = ".dbenv.lock"
+# The file system's clock goes in steps of up to ten milliseconds, and so do start times.
+_ROUNDING = 0.03
 _KEPT = 4000
 _MAGIC = 0x120897
 
@@ -66,7 +70,7 @@ def _one_trial(place: Place, facts: Facts) -> Optional[tuple[str, bool]]:
                 if not unfinished(target):
                     said, hung = _ask(place, target)
                     return said, hung and not before
-                if not before:
+                if not before and not makers(place, facts.database.path):
                     return UNFINISHED, False
             place.clock.sleep(PAUSE)
     except (OSError, InterlockError):
@@ -95,6 +99,24 @@ def in_use(place: Place, path: str) -> tuple[int, ...]:
         if any(path + MARK in line and not line.endswith(" (deleted)") for line in lines):
             found.append(pid)
     return tuple(found)
+
+
+def makers(place: Place, folder: str) -> list[int]:
+    """Return who may be making the environment at this moment, before it has any region mapped.
+
+    Whoever makes it holds ``.dbenv.lock`` until it is ready. Those who found it unfinished hold that lock too while
+    they try again; but they started after ``__db.001`` was last changed.
+    """
+    gate = os.path.join(folder, GATE)
+    try:
+        inode = os.stat(gate).st_ino
+        age = place.clock.now() - os.stat(os.path.join(folder, "__db.001")).st_mtime
+    except OSError:
+        return []
+    ticks = ((place.proc.uptime() or 0.0) - age + _ROUNDING) * TICKS
+    holders = {one.pid for one in place.proc.locks() if one.inode == inode and not one.waits and one.pid > 0}
+    open_there = (pid for pid in sorted(holders) if any(path == gate for _, path in place.proc.open_files(pid)))
+    return [pid for pid in open_there if (place.proc.start_time(pid) or 0) <= ticks]
 
 
 def _regions(folder: str) -> dict[str, bytes]:

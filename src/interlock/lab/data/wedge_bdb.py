@@ -1,8 +1,9 @@
 """Wedges a Berkeley DB package database by chance. Usage: wedge_bdb.py SEED fails|hangs|either SECONDS
 
-Kills `rpm -qa` after a random 2 to 20 ms, again and again, until every rpm fails, or hangs. If the other of the two
-comes about, the shared regions are removed and it begins anew. Prints one line of JSON: what came about, how many
-were killed, the pids of those who hang (they are left hanging), and what the failing ones say.
+Kills `rpm -qa` at a random moment of its life, again and again, until every rpm fails, or hangs. If the other of the
+two comes about, the shared regions are removed and it begins anew. Prints one line of JSON:
+what came about, how many were killed, the pids of those who hang (they are left hanging), and what the failing ones
+say; if it did not come about, what did.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ QUERY = ("/usr/bin/rpm", "-qa")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root"}
 COMPLAINT = "/run/wedge-complaint"
 KILLS_BEFORE_A_LOOK = 4
+LONGEST = 0.5
 ANSWER_SECONDS = 1.0
 SAME_AGAIN = 3
 FUTEX = ("202", "98")
@@ -36,10 +38,17 @@ def query(complaint: str) -> int:
     return os.posix_spawn(QUERY[0], QUERY, ENVIRONMENT, file_actions=actions, setsid=True)
 
 
-def kill_one(chance: random.Random) -> None:
+def length() -> float:
+    """Return how long a query takes here, in seconds: a busy machine needs more."""
+    begun = time.monotonic()
+    os.waitpid(query("/dev/null"), 0)
+    return time.monotonic() - begun
+
+
+def kill_one(chance: random.Random, longest: float) -> None:
     """Kill a query in the middle."""
     pid = query("/dev/null")
-    time.sleep(chance.uniform(0.002, 0.020))
+    time.sleep(chance.uniform(0.02, 1.0) * longest)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 
@@ -66,8 +75,11 @@ def ask() -> tuple[str, int]:
 
 def is_unfinished() -> bool:
     """Say whether the environment is empty or has no magic number: its maker was killed before it was ready."""
-    with open(REGIONS.replace("*", "001"), "rb") as stream:
-        return not any(stream.read(4))
+    try:
+        with open(REGIONS.replace("*", "001"), "rb") as stream:
+            return not any(stream.read(4))
+    except FileNotFoundError:
+        return False
 
 
 def sleeps_in_futex(pid: int) -> bool:
@@ -83,9 +95,10 @@ def sleeps_in_futex(pid: int) -> bool:
 def wedge(chance: random.Random, limit: float) -> dict[str, Any]:
     """Kill until something is wrong; return what."""
     kills = 0
+    longest = min(length(), LONGEST)
     while time.monotonic() < limit:
         for _ in range(KILLS_BEFORE_A_LOOK):
-            kill_one(chance)
+            kill_one(chance, longest)
         kills += KILLS_BEFORE_A_LOOK
         how, pid = again_and_again()
         if how == "hangs":
@@ -110,8 +123,10 @@ def main(seed: str, wanted: str, seconds: str) -> int:
     """Do it until what is wanted has come about."""
     chance = random.Random(seed)
     limit = time.monotonic() + float(seconds)
+    others = []
     while time.monotonic() < limit:
         found = wedge(chance, limit)
+        others.append({**found, "pids": []})
         if found["how"] != "nothing" and wanted in ("either", found["how"]):
             print(json.dumps(found))
             return 0
@@ -120,6 +135,7 @@ def main(seed: str, wanted: str, seconds: str) -> int:
             os.waitpid(pid, 0)
         for path in glob.glob(REGIONS):
             os.unlink(path)
+    print(json.dumps(others[-5:]))
     return 1
 
 
