@@ -76,6 +76,13 @@ SCHEMA: Mapping[str, Mapping[str, str]] = {
     },
     "finding": {"subject": "package, path or part of the host", "detail": "what is wrong with it"},
     "note": {"text": "for people"},
+    "undo.kept": {
+        "folder": "the undo store",
+        "entries": "paths",
+        "linked": "files kept as hard links",
+        "copied": "files copied",
+        "bytes": "of the copies",
+    },
     "operation.ended": {
         "state": "done, rolled-back or held",
         "exit_status": "what the command that waits for it ends with",

@@ -1,4 +1,4 @@
-"""The engine or its worker dies at each named trace point: the database is old or new, and the next command knows."""
+"""The engine dies where the matrix of test_recovery does not come: converting, behind the gate, while going back."""
 
 from __future__ import annotations
 
@@ -6,73 +6,32 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Host
-
-from interlock.system.trace import POINTS
+from whole_tree import Content, differences, tree
 
 HostOf = Callable[..., Host]
 DEPOT = "/srv/depots/current-updates-2"
-# What becomes of an operation that dies at a point: ``nothing`` was ever journalled, it is ``undone`` or ``done``,
-# or files of packages have been changed and it is ``held``.
-OUTCOMES = {
-    "plan.made": "nothing",
-    "stage.done": "nothing",
-    "operation.created": "undone",
-    "lease.taken": "undone",
-    "lock.taken": "undone",
-    "shadow.started": "undone",
-    "shadow.copied": "undone",
-    "worker.started": "undone",
-    "prepared": "undone",
-    "apply.begin": "undone",
-    "apply.script": "undone",
-    "apply.element": "held",
-    "applied": "held",
-    "verified": "held",
-    "commit.intent": "held",
-    "commit.linked": "held",
-    "commit.exchanged": "done",
-    "committed": "done",
-    "done": "done",
-}
-# These are passed only where the isolation is the gate, or the format of the database changes.
-ELSEWHERE = {"gate.raised", "migrate.begin"}
-
-
-def test_every_point_is_killed_once() -> None:
-    assert set(OUTCOMES) | ELSEWHERE == set(POINTS)
-
-
-@pytest.mark.parametrize(("point", "outcome"), OUTCOMES.items())
-def test_killed_at(host_of: HostOf, point: str, outcome: str) -> None:
-    host = host_of("current")
-    packages = host.packages()
-    done = host.update(DEPOT, INTERLOCK_TRACE=f"{point}=kill")
-    assert done.status != 0 or point == "done"
-    again = host.update(DEPOT)
-    after = host.packages()
-    if outcome == "held":
-        assert again.status == 5, again.stdout + again.stderr
-        assert after == packages
-        assert host.json("status")["hold"]["kept"]
-        return
-    assert again.status == 0, again.stdout + again.stderr
-    assert any(name.startswith("lab-tool-01-2-") for name in after)
-    assert len(after) == len(packages)
-    states = [row["state"] for row in host.json("history")]
-    assert states == {"nothing": ["done"], "undone": ["rolled-back", "done"], "done": ["done"]}[outcome]
-    # One old database is kept by each operation that was committed; nothing else lies about.
-    assert len(host.leftovers()) == 1
-    assert host.run("interlock", "check").status == 0
+CONTENT: Content = {}
 
 
 def test_killed_before_the_conversion(host_of: HostOf) -> None:
     host = host_of("classic")
-    packages, digest = host.packages(), host.database()
+    old, packages, digest = tree(host.root, CONTENT), host.packages(), host.database()
     done = host.update("/srv/depots/classic-current", INTERLOCK_TRACE="migrate.begin=kill")
     assert done.status == 5, done.stderr
-    assert host.update("/srv/depots/classic-current").status == 5
+    assert "interlock resume" in done.stderr
     assert host.database() == digest
-    assert len(packages) > 100
+    host.run("interlock", "resume")
+    assert differences(old, tree(host.root, CONTENT))[:5] == []
+    assert (host.database(), host.packages()) == (digest, packages)
+
+
+def test_the_next_update_clears_up_first(host_of: HostOf) -> None:
+    host = host_of("current")
+    host.update(DEPOT, INTERLOCK_TRACE="applied=kill")
+    again = host.update(DEPOT)
+    assert again.status == 0, again.stdout + again.stderr
+    assert "is rolled back" in again.stdout
+    assert [row["state"] for row in host.json("history")] == ["rolled-back", "done"]
 
 
 def test_killed_behind_the_gate(host_of: HostOf) -> None:
@@ -86,8 +45,22 @@ def test_killed_behind_the_gate(host_of: HostOf) -> None:
 def test_killed_while_writing_behind_the_gate(host_of: HostOf) -> None:
     """Without a shadow the worker writes the original: what is half there is replaced by the copy from before."""
     host = host_of("current")
-    packages = host.packages()
+    old, packages = tree(host.root, CONTENT), host.packages()
     done = host.update(DEPOT, "--isolation", "gate", INTERLOCK_TRACE="applied=kill")
     assert done.status == 5, done.stderr
-    assert host.update(DEPOT).status == 5
+    host.run("interlock", "resume")
     assert host.packages() == packages
+    assert differences(old, tree(host.root, CONTENT))[:5] == []
+
+
+@pytest.mark.parametrize("point", ["undo.restore", "undo.restored"])
+def test_killed_while_going_back(host_of: HostOf, point: str) -> None:
+    """A scriptlet that fails sends the host back; the engine dies on the way, and so does who takes it up."""
+    host = host_of("current")
+    old = tree(host.root, CONTENT)
+    host.update(DEPOT, INTERLOCK_TRACE=f"applied=raise,{point}=kill")
+    died = host.run("env", f"INTERLOCK_TRACE={point}=kill", "interlock", "resume", check=False)
+    assert died.status != 0
+    host.run("interlock", "resume")
+    assert differences(old, tree(host.root, CONTENT))[:5] == []
+    assert host.json("history")[-1]["state"] == "rolled-back"

@@ -24,6 +24,7 @@ EPILOG = (
 MODULES = {
     "upgrade": ("scan", "check", "stage", "update", "engine"),
     "records": ("status", "history"),
+    "recovery": ("rollback", "resume"),
     "locks": ("locks",),
     "doctor": ("doctor",),
     "lab": ("lab",),

@@ -18,7 +18,7 @@ from interlock.upgrade.operation import Request, create_operation, find_operatio
 from interlock.upgrade.plan import Plan
 from interlock.upgrade.preflight import Reason, Verdict, preflight
 from interlock.upgrade.prepare import Picture, fetch, refuse_problems, take_picture
-from interlock.upgrade.service import follow, launch, serve, unit_name
+from interlock.upgrade.service import follow, launch, serve, serve_rollback, unit_name
 from interlock.upgrade.settle import interrupted, settle_dead
 from interlock.upgrade.stage import Staged
 
@@ -41,6 +41,7 @@ def add_parsers(subparsers: Any) -> None:
     _update_options(update)
     engine = subparsers.add_parser("engine")
     engine.add_argument("operation")
+    engine.add_argument("--rollback", action="store_true")
     engine.set_defaults(func=run_engine, json=False)
 
 
@@ -253,4 +254,5 @@ def _say_reboot(plan: Plan, end: dict[str, Any]) -> None:
 def run_engine(options: argparse.Namespace) -> int:
     """Be the engine of one operation; started by ``update`` in a unit of its own."""
     host = this_host()
-    return int(serve(host, find_operation(host.paths, options.operation)))
+    operation = find_operation(host.paths, options.operation)
+    return int(serve_rollback(host, operation) if options.rollback else serve(host, operation))

@@ -40,6 +40,26 @@ class Paths:
         return self._under("var/lib/interlock/hold.json")
 
     @property
+    def dirty(self) -> str:
+        """The marker that this host is between two states, and that only proof removes."""
+        return self._under("var/lib/interlock/dirty.json")
+
+    @property
+    def undo(self) -> str:
+        """One undo store for each operation."""
+        return self._under("var/lib/interlock/undo")
+
+    @property
+    def rescue(self) -> str:
+        """The restore plan of the operation that is under way, for the initramfs."""
+        return self._under("var/lib/interlock/rescue")
+
+    @property
+    def systemd(self) -> str:
+        """The directory that is there where systemd is in charge."""
+        return self._under("run/systemd/system")
+
+    @property
     def cures(self) -> str:
         """One folder for each run of `doctor --cure`, with the copy that takes it back."""
         return self._under("var/lib/interlock/cures")

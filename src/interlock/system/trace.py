@@ -28,6 +28,9 @@ POINTS: Mapping[str, str] = {
     "shadow.started": "the shadow's directory exists, its copy has not begun",
     "shadow.copied": "the shadow holds a consistent copy",
     "gate.raised": "opens of the database by others are held back",
+    "undo.begin": "the undo store is about to be filled",
+    "undo.kept": "the undo store is whole",
+    "guard.raised": "reboots are refused from here on",
     "prepared": "all that is needed later is loaded",
     "worker.started": "the worker has its own mount namespace",
     "apply.begin": "the point of no return: rpm is about to change files",
@@ -40,6 +43,9 @@ POINTS: Mapping[str, str] = {
     "commit.linked": "the lock file stands in the shadow",
     "commit.exchanged": "shadow and original are exchanged, not yet journalled",
     "committed": "the exchange is journalled",
+    "guard.lowered": "reboots are allowed again",
+    "undo.restore": "the host is about to go back: no path is restored yet",
+    "undo.restored": "every path is as before, not yet journalled",
     "done": "the operation has ended and the lock is free",
 }
 

@@ -34,11 +34,14 @@ def tell_processes(host: Host, events: EventSink, watch: ScriptWatch, output: st
         events.emit("process.left", pid=pid, command=host.proc.command(pid), script=watch.begun_by(began))
 
 
-def left_behind(host: Host, output: str) -> list[int]:
-    """Return the processes that scriptlets have started and that still run, when the worker has ended."""
+def left_behind(host: Host, output: str, unit: str = "") -> list[int]:
+    """Return the processes that scriptlets have started and that still run, when the worker has ended.
+
+    ``unit`` is the one in which the operation ran, if it is not our own.
+    """
     proc, engine = host.proc, os.getpid()
     ours = {engine, *below(proc, engine)}
-    unit = proc.unit(engine)
+    unit = unit or proc.unit(engine)
     others = [pid for pid in proc.pids() if pid not in ours]
     return [
         pid for pid in others

@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
+from interlock.boot.guard import lower_guard, raise_guard
 from interlock.errors import ExitStatus, InterlockError, Refused, RolledBack
 from interlock.events import EventSink
 from interlock.host.context import Host
@@ -25,7 +26,7 @@ from interlock.rpmdb.backend import Database, find_database
 from interlock.rpmdb.lock import RpmLock
 from interlock.rpmdb.shadow import kept_copies
 from interlock.system import durable
-from interlock.upgrade import aftermath, proof
+from interlock.upgrade import aftermath, proof, retreat
 from interlock.upgrade import state as states
 from interlock.upgrade.isolation import Isolation, choose_isolation
 from interlock.upgrade.journal import Journal
@@ -34,6 +35,7 @@ from interlock.upgrade.nested import Nested
 from interlock.upgrade.operation import Operation, list_operations
 from interlock.upgrade.plan import INSTALL_ONLY, Plan
 from interlock.upgrade.process import WorkerProcess
+from interlock.upgrade.undo import ConcernCollector, UndoStore
 from interlock.upgrade.verify import FileChecker, Finding, payload_files, summary
 from interlock.upgrade.watch import ScriptWatch
 from interlock.upgrade.worker import Element, Job
@@ -58,6 +60,8 @@ class Engine:
         self.transaction: Optional[TransactionListener] = None
         self.nested: list[Nested] = []
         self.remarks: list[str] = []
+        self.undo = UndoStore(host, operation.id)
+        self.collector = ConcernCollector()
 
     def enter(self, following: states.State) -> None:
         """Go to another state, durably, and tell."""
@@ -127,17 +131,38 @@ class Engine:
         self.events.emit("step.started", step="prepare", detail=f"{isolation.kind} of {isolation.database.path}")
         while True:
             message = self._expect(worker)
-            if message["kind"] == "package":
-                files = payload_files(message["nevra"], message["algorithm"], message["files"])
-                self.checker.expect(message["nevra"], files)
-                self.nested += [Nested(*row) for row in message["nested"]]
-            elif message["kind"] == "checked":
+            if message["kind"] == "checked":
                 break
+            self._prepare_for(message)
         if message["problems"]:
             raise Refused(reasons="; ".join(message["problems"]))
         proof.preload(self.host.runner)
         self.enter(states.Prepared(isolation.kind, isolation.database.path, isolation.shadow.path))
         self.host.trace.point("prepared")
+
+    def _prepare_for(self, message: dict[str, Any]) -> None:
+        kind = message["kind"]
+        if kind == "package":
+            files = payload_files(message["nevra"], message["algorithm"], message["files"])
+            self.checker.expect(message["nevra"], files)
+            self.nested += [Nested(*row) for row in message["nested"]]
+            self.collector.package(message["files"])
+        elif kind == "old":
+            self.collector.old(message["algorithm"], message["files"])
+        elif kind == "other":
+            self.collector.other(message["paths"])
+        elif kind == "loaded":
+            # While the worker makes its test transaction.
+            self._fill_undo_store()
+
+    def _fill_undo_store(self) -> None:
+        self.journal.intent("undo", folder=self.undo.folder)
+        try:
+            kept = self.undo.keep(self.collector.concern())
+        except OSError as error:
+            raise Refused(reasons=f"the undo store {self.undo.folder} cannot be filled: {error.strerror}") from error
+        self.journal.outcome("undo", **kept._asdict())
+        self.events.emit("undo.kept", folder=self.undo.folder, **kept._asdict())
 
     def _expect(self, worker: WorkerProcess) -> dict[str, Any]:
         while True:
@@ -157,6 +182,8 @@ class Engine:
         )  # fmt: skip
         transaction = TransactionListener(self.events, self.checker, watch, len(self.files))
         self.transaction = transaction
+        self.journal.intent("guard")
+        raise_guard(self.host, self.operation.id, f"operation {self.operation.id} is changing packages")
         worker.go()
         # Reading back what rpm has written is for a processor that has nothing else to do: others' queries come first.
         with _behind_others():
@@ -201,6 +228,7 @@ class Engine:
             self.events.emit("finding", subject=one.subject, detail=one.detail)
         if findings:
             raise InterlockError(detail=". ".join([_unplanned(findings), *transaction.watch.ended_ones]))
+        self.undo.remember_after()
         self.events.emit("step.finished", step="verify", seconds=round(self.host.clock.monotonic() - began, 3))
         self.enter(states.Verified(files=self.checker.files, packages=len(nevras)))
         self.host.trace.point("verified")
@@ -221,6 +249,7 @@ class Engine:
         self.journal.outcome("commit", previous=previous)
         self.enter(states.Committed(previous=previous))
         self.host.trace.point("committed")
+        lower_guard(self.host)
         # A reader that hung in a poisoned environment stays hung: it is named, not ended.
         aftermath.tell_readers(self.host, self.events, previous)
 
@@ -237,14 +266,26 @@ class Engine:
         if isinstance(self.state, (states.Committed, states.Done)):
             return
         if not isinstance(self.state, (states.Applying, states.Applied, states.Verified)):
+            self.undo.discard()
             return
-        if self.transaction is not None and self.transaction.touched:
-            self._hold(isolation, str(error))
-        else:
-            self.enter(states.RollingBack(reason=str(error)))
-            self.enter(states.RolledBack(reason=str(error)))
-            text = f"{str(error).rstrip('.')}. No file of a package was changed, the database neither"
-            raise RolledBack(detail=text) from error
+        text = self._retreat(isolation, error)
+        restarted = retreat.finish(self.host, self.undo, self.operation.began)
+        parts = [str(error).rstrip("."), text, *([restarted] if restarted else [])]
+        raise RolledBack(detail=". ".join(parts)) from error
+
+    def _retreat(self, isolation: Isolation, error: BaseException) -> str:
+        """Put every file back, then the database; a person is needed where that fails."""
+        self.enter(states.RollingBack(reason=str(error)))
+        try:
+            retreat.end_left_processes(self.host, self.operation)
+            changes = retreat.restore_files(self.host, self.undo)
+        except Exception as problem:
+            self._hold(isolation, f"{error}. {problem}")
+            raise
+        isolation.abandon()
+        text = retreat.in_words(changes, self.undo)
+        self.enter(states.RolledBack(reason=f"{error}. {text}"))
+        return text
 
     def _hold(self, isolation: Isolation, reason: str) -> None:
         kept = isolation.keep()

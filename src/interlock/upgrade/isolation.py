@@ -54,6 +54,10 @@ class Isolation(ABC):
         return self.shadow.path
 
     @abstractmethod
+    def abandon(self) -> None:
+        """Undo it: the database is the one from before, and nothing is left of the new one."""
+
+    @abstractmethod
     def __enter__(self) -> Isolation:
         """Begin."""
 
@@ -91,9 +95,14 @@ class ShadowIsolation(Isolation):
         self.settled = True
         return self.shadow.path
 
+    def abandon(self) -> None:
+        """Throw the shadow away."""
+        self.shadow.discard()
+        self.settled = True
+
     def __exit__(self, *error: object) -> None:
         if not self.settled:
-            self.shadow.discard()
+            self.abandon()
 
 
 class GateIsolation(Isolation):
@@ -143,10 +152,15 @@ class GateIsolation(Isolation):
         self.settled = True
         return written
 
+    def abandon(self) -> None:
+        """Put the original content back, behind the gate."""
+        restore_content(self.shadow.path, self.database)
+        self.shadow.discard()
+        self.settled = True
+
     def __exit__(self, *error: object) -> None:
         if not self.settled:
-            restore_content(self.shadow.path, self.database)
-            self.shadow.discard()
+            self.abandon()
         self.stack.close()
 
 

@@ -53,6 +53,16 @@ class Operation:
         return self.path("journal.jsonl")
 
     @property
+    def unit(self) -> str:
+        """The systemd unit that its engine runs in."""
+        return f"interlock-{self.id}.service"
+
+    @property
+    def began(self) -> float:
+        """When it was made, in seconds since the epoch: its first record's time."""
+        return self.records()[0].at
+
+    @property
     def events(self) -> str:
         """What faces follow."""
         return self.path("events.jsonl")

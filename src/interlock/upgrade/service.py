@@ -11,7 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from interlock import __version__
 from interlock.errors import ExitStatus, Held, InterlockError, RolledBack
@@ -22,8 +22,10 @@ from interlock.upgrade import state as states
 from interlock.upgrade.engine import Engine, exit_status_of
 from interlock.upgrade.journal import Journal, Record
 from interlock.upgrade.operation import Operation
+from interlock.upgrade.rollback import Rollback
 
 POLL_SECONDS = 0.1
+EVENTS, ROLLBACK_EVENTS = "events.jsonl", "rollback.jsonl"
 START_LIMIT = 30.0
 UNIT_PROPERTIES = (
     "Type=exec",
@@ -38,7 +40,7 @@ UNIT_PROPERTIES = (
 
 def unit_name(operation: Operation) -> str:
     """Return the unit that runs an operation."""
-    return f"interlock-{operation.id}.service"
+    return operation.unit
 
 
 def own_command() -> list[str]:
@@ -49,19 +51,21 @@ def own_command() -> list[str]:
     return [sys.executable, archive]
 
 
-def launch(host: Host, operation: Operation) -> None:
+def launch(host: Host, operation: Operation, *words: str) -> None:
     """Start the engine for an operation, detached; returns once it has written its first record.
 
-    Raises EngineVanished where it ends, or says nothing, within START_LIMIT seconds.
+    ``words`` are options of the hidden verb ``engine``. Raises EngineVanished where it ends, or says nothing, within
+    START_LIMIT seconds.
     """
-    argv = [*own_command(), "engine", operation.id]
+    argv = [*own_command(), "engine", operation.id, *words]
+    before = len(operation.records())
     if os.path.isdir("/run/systemd/system"):
         host.runner.run(_unit_command(operation, argv), timeout=START_LIMIT)
     else:
         with open(operation.log, "ab") as log:
             host.runner.start(argv, stdout=log, stderr=log, outlive=True)
     deadline = host.clock.monotonic() + START_LIMIT
-    while not _engine_records(operation):
+    while len(operation.records()) <= before:
         if host.clock.monotonic() > deadline:
             raise vanished(operation)
         host.clock.sleep(POLL_SECONDS / 5)
@@ -88,10 +92,7 @@ def _unit_command(operation: Operation, argv: list[str]) -> list[str]:
 
 def serve(host: Host, operation: Operation) -> ExitStatus:
     """Be the engine of one operation, to its end; everything is told through its events."""
-    os.umask(0o022)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # A function, not SIG_IGN: that would be inherited by every daemon that a scriptlet starts.
-        signal.signal(number, _go_on)
+    _settle_down()
     journal = Journal(operation.journal, host.clock, host.proc)
     with open(operation.events, "a", encoding="utf-8") as stream:
         events = EventWriter(stream, operation.id, host.clock)
@@ -109,11 +110,40 @@ def serve(host: Host, operation: Operation) -> ExitStatus:
     return status
 
 
+def serve_rollback(host: Host, operation: Operation) -> ExitStatus:
+    """Take one operation back, to the end; everything is told through events of its own."""
+    _settle_down()
+    journal = Journal(operation.journal, host.clock, host.proc)
+    with open(operation.path(ROLLBACK_EVENTS), "w", encoding="utf-8") as stream:
+        events = EventWriter(stream, operation.id, host.clock)
+        back = Rollback(host, operation, journal, events)
+        journal.intent("engine", version=__version__, verb="rollback")
+        events.emit("operation.started", verb="rollback", packages=0, engine=__version__)
+        error = _run(back)
+        status = exit_status_of(error, back.state)
+        events.emit(
+            "operation.ended", state=back.state.name, exit_status=int(status),
+            message=str(error) if error else back.message,
+            hint=error.advice if isinstance(error, InterlockError) else "",
+            error=error.code if isinstance(error, InterlockError) else None,
+        )  # fmt: skip
+    journal.close()
+    return status
+
+
+def _settle_down() -> None:
+    """Become a process that goes on to its end whatever it is sent."""
+    os.umask(0o022)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # A function, not SIG_IGN: that would be inherited by every daemon that a scriptlet starts.
+        signal.signal(number, _go_on)
+
+
 def _go_on(_number: int, _frame: Any) -> None:
     """Take no notice: whoever stops the unit, a shutdown too, waits until the transaction is whole."""
 
 
-def _run(engine: Engine) -> Optional[BaseException]:
+def _run(engine: Union[Engine, Rollback]) -> Optional[BaseException]:
     try:
         engine.run()
     except Exception as error:
@@ -148,17 +178,21 @@ class EngineVanished(InterlockError):
     """The engine of operation {operation} ended without a word, in the state {state}, while files were changed."""
 
     exit_status = ExitStatus.HELD
-    hint = "`interlock status` says what it left; the next `interlock update` clears up what it can."
+    hint = (
+        "Do not reboot. `interlock resume` brings the host back to what it was; `interlock status` says what is left."
+    )
 
 
-def follow(host: Host, operation: Operation, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def follow(
+    host: Host, operation: Operation, tell: Callable[[dict[str, Any]], None], events: str = EVENTS
+) -> dict[str, Any]:
     """Pass each event to ``tell`` until the operation has ended; return the last one.
 
     Raises EngineVanished where the engine has ended without an ``operation.ended``.
     """
     offset, last_look = 0, False
     while True:
-        for after, event in _events(operation, offset):
+        for after, event in _events(operation, offset, events):
             offset = after
             tell(event)
             if event["type"] == "operation.ended":
@@ -170,9 +204,9 @@ def follow(host: Host, operation: Operation, tell: Callable[[dict[str, Any]], No
             host.clock.sleep(POLL_SECONDS)
 
 
-def _events(operation: Operation, offset: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def _events(operation: Operation, offset: int, name: str = EVENTS) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        with open(operation.events, "rb") as stream:
+        with open(operation.path(name), "rb") as stream:
             yield from read_events(stream, offset)
     except FileNotFoundError:
         return

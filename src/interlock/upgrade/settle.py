@@ -1,5 +1,8 @@
-"""Clears up after an engine that died: what it left is undone if the host is as before, finished if it is as meant,
-and put on hold if it is between. Runs under the host's lease, before a new operation begins.
+"""Recovery: clears up after an engine that died. What it had committed is finished, everything else is undone.
+
+Only where that is not possible, because the undo store is gone or damaged, the host is put on hold. Runs under the
+host's lease: by `interlock resume`, at boot, and before a new operation begins. What is decided, and why, goes into the
+journal.
 """
 
 from __future__ import annotations
@@ -7,15 +10,19 @@ from __future__ import annotations
 import os
 from typing import Optional
 
+from interlock.boot.guard import lower_guard
+from interlock.errors import InterlockError
 from interlock.host.context import Host
 from interlock.host.hold import Hold, put_on_hold, read_hold
-from interlock.rpmdb.backend import find_database
+from interlock.rpmdb.backend import Database, find_database
 from interlock.rpmdb.lock import RpmLock
 from interlock.system import durable
+from interlock.upgrade import retreat
 from interlock.upgrade import state as states
 from interlock.upgrade.isolation import restore_content
 from interlock.upgrade.journal import Journal, JournalDamaged, Record, current_state, unfinished_intents
 from interlock.upgrade.operation import Operation, list_operations
+from interlock.upgrade.undo import UndoStore
 
 
 def settle_dead(host: Host) -> list[str]:
@@ -31,15 +38,16 @@ def settle_dead(host: Host) -> list[str]:
 
 
 def _settle(host: Host, operation: Operation, records: list[Record], state: states.State) -> str:
-    isolate = _last(records, "isolate")
     if not any(record.kind == "state" and record.name == states.Applying.name for record in records):
-        return _undo(host, operation, state, isolate)
-    if isinstance(state, states.Committed) or _exchanged(records):
-        return _finish(host, operation, state, isolate)
-    return _hold(host, operation, state, isolate)
+        return _undo(host, operation, state, last_intent(records, "isolate"))
+    going_back = isinstance(state, states.RollingBack)
+    if not going_back and (isinstance(state, states.Committed) or _exchanged(records)):
+        return _finish(host, operation, state, last_intent(records, "isolate"))
+    return _go_back(host, operation, records, state)
 
 
-def _last(records: list[Record], name: str) -> dict[str, str]:
+def last_intent(records: list[Record], name: str) -> dict[str, str]:
+    """Return the data of the last intent of a name; empty where there is none."""
     for record in reversed(records):
         if record.kind == "intent" and record.name == name:
             return {key: str(value) for key, value in record.data.items()}
@@ -63,6 +71,7 @@ def _undo(host: Host, operation: Operation, state: states.State, isolate: dict[s
     chain = [state]
     if not isinstance(state, states.RollingBack):
         chain.append(states.RollingBack(reason=reason))
+    retreat.finish(host, UndoStore(host, operation.id))
     _enter(host, operation, [*chain, states.RolledBack(reason=reason)])
     return f"operation {operation.id} is rolled back: {reason}"
 
@@ -71,33 +80,97 @@ def _finish(host: Host, operation: Operation, state: states.State, isolate: dict
     chain: list[states.State] = [state]
     if not isinstance(state, states.Committed):
         chain.append(states.Committed(previous=isolate.get("shadow", "")))
+    lower_guard(host)
     _enter(host, operation, [*chain, states.Done()])
     return f"operation {operation.id} is done: its engine died after the commit"
 
 
-def _hold(host: Host, operation: Operation, state: states.State, isolate: dict[str, str]) -> str:
-    reason = f"its engine died in the state {state.name}, while files of packages were being changed"
+def _go_back(host: Host, operation: Operation, records: list[Record], state: states.State) -> str:
+    """Bring a host that is between back to what it was; a person is needed where that fails."""
+    reason = _why(state)
+    chain: list[states.State] = [state]
+    if not isinstance(state, states.RollingBack):
+        chain.append(states.RollingBack(reason=reason))
+        _enter(host, operation, chain)
+    store = UndoStore(host, operation.id)
+    try:
+        retreat.end_left_processes(host, operation)
+        changes = retreat.restore_files(host, store)
+        _restore_database(host, records)
+    except (InterlockError, OSError, ValueError) as error:
+        return _hold(host, operation, chain[-1], f"{reason}; {error}", records)
+    text = f"{reason}. {retreat.in_words(changes, store)}"
+    _enter(host, operation, [chain[-1], states.RolledBack(reason=text)])
+    _release(host, operation)
+    began = operation.began if records[-1].writer.boot == host.proc.boot_id() else None
+    restarted = retreat.finish(host, store, began)
+    return f"operation {operation.id} is rolled back: {text}" + (f". {restarted}" if restarted else "")
+
+
+def _why(state: states.State) -> str:
+    if isinstance(state, states.RollingBack):
+        return f"its engine died while the host went back ({state.reason})"
+    if isinstance(state, states.OnHold):
+        return f"it was on hold: {state.reason}"
+    return f"its engine died in the state {state.name}, while files of packages were being changed"
+
+
+def _restore_database(host: Host, records: list[Record]) -> None:
+    """Make the database the one from before the operation, with the old rpm that is in its place again."""
+    database = find_database(host.runner)
+    isolate, back = last_intent(records, "isolate"), last_intent(records, "restore-database")
+    with RpmLock(database, host.proc):
+        if back:
+            if str(os.stat(database.path).st_ino) != back["inode"] and os.path.isdir(back["previous"]):
+                retreat.restore_database(host, database, back["previous"], isolate.get("kind", ""))
+            durable.remove_trees([back["previous"]])
+        elif isolate.get("kind") == "gate":
+            _restore_content(isolate.get("shadow", ""), database)
+        else:
+            durable.remove_trees([isolate["shadow"]] if "shadow" in isolate else [])
+
+
+def _restore_content(kept: str, database: Database) -> None:
+    """Put back the database that rpm wrote without a shadow."""
+    if not os.path.isdir(kept):
+        raise retreat.NotAsBefore(
+            detail=f"the copy of the package database from before is gone ({kept}), it is as rpm left it"
+        )
+    restore_content(kept, database)
+    retreat.drop_regions(database)
+
+
+def _hold(host: Host, operation: Operation, state: states.State, reason: str, records: list[Record]) -> str:
+    isolate = last_intent(records, "isolate")
     kept = isolate.get("shadow", "")
-    if isolate.get("kind") == "gate":
-        reason += _restore(host, kept)
+    if isolate.get("kind") == "gate" and not last_intent(records, "restore-database"):
+        # Whatever the files are: what rpm wrote without a shadow is half a database.
+        try:
+            _restore_database(host, records)
+        except (InterlockError, OSError) as error:
+            reason += f"; {error}"
     if read_hold(host.paths) is None:
         put_on_hold(host.paths, Hold(operation.id, reason, host.clock.now(), kept))
     _enter(host, operation, [state, states.OnHold(reason=reason, kept=kept)])
     return f"operation {operation.id} is held: {reason}"
 
 
-def _restore(host: Host, kept: str) -> str:
-    """Put back the database that rpm wrote without a shadow; return what is to be said if that is not possible."""
-    if not os.path.isdir(kept):
-        return f"; the copy of the package database from before is gone ({kept}), it is as rpm left it"
-    database = find_database(host.runner)
-    with RpmLock(database, host.proc):
-        restore_content(kept, database)
-        for name in database.files():
-            # Regions of an environment that was killed in the middle: made anew by the next user.
-            if name.startswith("__db."):
-                durable.remove_file(os.path.join(database.path, name))
-    return ""
+def _release(host: Host, operation: Operation) -> None:
+    """End the hold if it is this operation's."""
+    hold = read_hold(host.paths)
+    if hold is not None and hold.operation == operation.id:
+        durable.remove_file(host.paths.hold)
+
+
+def resume_held(host: Host) -> list[str]:
+    """Try once more to bring operations back that wait for a person; return what came of it, for people."""
+    done = []
+    for operation in list_operations(host.paths):
+        records = operation.records()
+        state = current_state(records)
+        if isinstance(state, states.OnHold) and UndoStore(host, operation.id).complete:
+            done.append(_go_back(host, operation, records, state))
+    return done
 
 
 def _enter(host: Host, operation: Operation, chain: list[states.State]) -> None:

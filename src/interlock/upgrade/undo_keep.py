@@ -19,14 +19,9 @@ from typing import NamedTuple
 
 from interlock.system import durable
 from interlock.upgrade.undo_entry import ABSENT, FILE, FOLDER, Entry, look_at, write_manifest
+from interlock.upgrade.undo_walk import COPIED_TREES, WATCHED_TREES, walk, write_skipped
 
 MANIFEST, FILES, COMPLETE = "manifest.jsonl", "files", "complete"
-# Trees that scriptlets write to without owning what they write: looked at as a whole, and copied.
-COPIED_TREES = ("/etc", "/boot")
-# Here packages own nearly everything; what they do not own is copied, what others own is left alone.
-WATCHED_TREES = ("/usr", "/opt")
-# Never the upgrade's business: the administrator's own programs, and sources that are only built here.
-LEFT_OUT = ("/usr/local", "/usr/src", "/boot/lost+found")
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EACCES}
 
 
@@ -66,6 +61,7 @@ class Keeper:
     def __init__(self, folder: str, concern: Concern, root: str = "/") -> None:
         self.folder, self.concern, self.root = folder, concern, root
         self.linked = self.copied = self.bytes = 0
+        self.skipped: set[str] = set()
         self.twins: dict[tuple[int, int], str] = {}
         # Packages name files through links among their parents (/lib/libc.so.6); the disk has one real name.
         self.replaced = {self._resolved(path): owned for path, owned in concern.replaced.items()}
@@ -77,6 +73,7 @@ class Keeper:
             number = write_manifest(stream, self._entries())
             stream.flush()
             os.fsync(stream.fileno())
+        write_skipped(self.folder, self.skipped)
         durable.sync_filesystem(self.folder)
         durable.write_file(os.path.join(self.folder, COMPLETE), f"{number}\n")
         return Kept(number, self.linked, self.copied, self.bytes)
@@ -97,10 +94,11 @@ class Keeper:
     def paths(self) -> set[str]:
         """Return every path to remember, by its real name: links among its parents are followed."""
         named = {self._resolved(path) for path in self.concern.brought} | set(self.replaced)
-        walked = {path for tree in COPIED_TREES for path in self._walk(tree)}
+        copied = {path for tree in COPIED_TREES for path in walk(tree, self.root)}
         others = {self._resolved(path) for path in self.concern.others}
-        watched = {path for tree in WATCHED_TREES for path in self._walk(tree) if path not in others}
-        return named | walked | watched
+        present = {path for tree in WATCHED_TREES for path in walk(tree, self.root)}
+        self.skipped = (present & others) - named
+        return named | copied | (present - others)
 
     def _resolved(self, path: str) -> str:
         parent, name = os.path.split(path)
@@ -108,20 +106,6 @@ class Keeper:
         if self.root != "/":
             real = "/" + os.path.relpath(real, os.path.realpath(self.root))
         return os.path.normpath(os.path.join(real, name))
-
-    def _walk(self, tree: str) -> Iterator[str]:
-        todo = [tree] if os.path.isdir(self._real(tree)) and not os.path.islink(self._real(tree)) else []
-        while todo:
-            folder = todo.pop()
-            yield folder
-            for found in os.scandir(self._real(folder)):
-                path = os.path.join(folder, found.name)
-                if path in LEFT_OUT:
-                    continue
-                if found.is_dir(follow_symlinks=False):
-                    todo.append(path)
-                else:
-                    yield path
 
     def _with_content(self, entry: Entry, name: str) -> Entry:
         owned = self.replaced.get(entry.path)

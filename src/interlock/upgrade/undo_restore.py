@@ -12,10 +12,11 @@ import base64
 import os
 import stat
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from interlock.errors import InterlockError
 from interlock.system import durable
+from interlock.upgrade.undo_after import stamp_of
 from interlock.upgrade.undo_entry import ABSENT, FILE, FOLDER, LINK, SPECIAL, Entry, look_at, read_manifest
 from interlock.upgrade.undo_keep import FILES, MANIFEST, digest_of
 
@@ -29,10 +30,14 @@ class StoreDamaged(InterlockError):
 
 
 class Change(NamedTuple):
-    """One path that differs from how it was: ``content``, ``metadata``, ``missing``, ``kind``, or ``extra``."""
+    """One path that differs from how it was: ``content``, ``metadata``, ``missing``, ``kind``, or ``extra``.
+
+    ``theirs`` says that somebody else has changed it since, so that what is there now is moved aside, not dropped.
+    """
 
     path: str
     what: str
+    theirs: bool = False
 
 
 class Restorer:
@@ -42,6 +47,15 @@ class Restorer:
         self.folder, self.root = folder, root
         self.entries = read_manifest(os.path.join(folder, MANIFEST))
         self.by_path: Mapping[str, Entry] = {entry.path: entry for entry in self.entries}
+        # Paths that were not there and that no package is known to bring; None: what the upgrade changed is known.
+        self.extras: list[str] = []
+        self.after: Optional[Mapping[str, str]] = None
+        self.aside = os.path.join(folder, "aside")
+
+    def narrow(self, after: Mapping[str, str]) -> None:
+        """Change only what the upgrade had changed when it ended: ``after`` has the stamps of it (``undo_after``)."""
+        self.after = after
+        self.extras = [path for path in after if path not in self.by_path]
 
     def real(self, path: str) -> str:
         """Return where a path of the host is."""
@@ -69,9 +83,18 @@ class Restorer:
             return False
 
     def differences(self) -> list[Change]:
-        """Return what restoring would change; nothing is read but metadata."""
-        found = (Change(entry.path, self._difference(entry)) for entry in self.entries)
-        return [change for change in found if change.what]
+        """Return what restoring would change; nothing is read but metadata, and what was copied."""
+        lost: set[str] = set()
+        found = []
+        for entry in self.entries:
+            # What lies below a directory that is a link now, or gone, is not what is seen through the link.
+            below = os.path.dirname(entry.path) in lost
+            what = self._difference(entry) if not below else "" if entry.kind == ABSENT else "missing"
+            if what in ("kind", "missing") and entry.kind == FOLDER:
+                lost.add(entry.path)
+            if what:
+                found.append(Change(entry.path, what))
+        return found
 
     def _difference(self, entry: Entry) -> str:
         now, found = look_at(self.real(entry.path))
@@ -96,10 +119,25 @@ class Restorer:
         same = found.st_size == entry.size and found.st_mtime_ns == entry.modified
         return first.how == "copy" and same and digest_of(self.real(entry.path)) == first.digest
 
+    def changes(self) -> list[Change]:
+        """Return what restoring is going to change."""
+        found = self.differences()
+        extra = [Change(path, "extra", self.after is None) for path in self.extras if os.path.lexists(self.real(path))]
+        if self.after is None:
+            return found + extra
+        return [one._replace(theirs=self._is_theirs(one.path)) for one in found + extra if one.path in self.after]
+
+    def _is_theirs(self, path: str) -> bool:
+        now = stamp_of(self.real(path))
+        return bool(now) and self.after is not None and self.after[path] != now
+
     def restore(self) -> list[Change]:
         """Make every path what it was, durably; return what was changed. StoreDamaged, before anything is, if not."""
         self.check()
-        changes = self.differences()
+        changes = self.changes()
+        for change in sorted(changes, reverse=True):
+            if change.theirs:
+                self._move_aside(change.path)
         wanted = {change.path: change.what for change in changes}
         self._remove_extra([path for path, what in wanted.items() if what == "extra"])
         for entry in self.entries:
@@ -111,6 +149,19 @@ class Restorer:
                 self._metadata(entry)
         durable.sync_payload([self.real(tree) for tree in ("/", "/usr", "/etc", "/boot", "/var", "/opt")])
         return changes
+
+    def _move_aside(self, path: str) -> None:
+        """Keep what somebody else may have put there: files are moved, directories stay until they are empty."""
+        real = self.real(path)
+        if os.path.isdir(real) and not os.path.islink(real):
+            return
+        target = os.path.join(self.aside, path.lstrip("/"))
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        if os.path.islink(real):
+            durable.remove_file(target)
+            os.symlink(os.readlink(real), target)
+        elif os.path.isfile(real):
+            durable.copy_file(real, target)
 
     def _remove_extra(self, paths: list[str]) -> None:
         for path in sorted(paths, reverse=True):

@@ -30,8 +30,11 @@ from interlock.system import linux
 from interlock.system.proc import ProcReader
 from interlock.system.trace import Trace
 from interlock.upgrade.nested import SECTIONS, nested_commands
+from interlock.upgrade.undo_walk import WATCHED_TREES
 
 OUTPUT_KEPT = 2000
+# With the names that these trees have on a merged /usr.
+WATCHED = tuple(f"{tree}/" for tree in (*WATCHED_TREES, "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"))
 SCRIPTS = {
     "PREIN": "%pre", "POSTIN": "%post", "PREUN": "%preun", "POSTUN": "%postun", "PRETRANS": "%pretrans",
     "POSTTRANS": "%posttrans", "PREUNTRANS": "%preuntrans", "POSTUNTRANS": "%postuntrans",
@@ -128,6 +131,7 @@ class Worker:
         self.transaction = self.rpm.TransactionSet()
         for element in self.job.elements:
             self._add(element)
+        self._tell_installed()
         self._tell("loaded", elements=len(self.job.elements))
         self._tell("checked", problems=self._problems())
 
@@ -139,6 +143,20 @@ class Worker:
             raise ValueError(f"{element.path} is {nevra_of(header)}, not {element.nevra}")
         self._tell("package", nevra=element.nevra, nested=_nested(header, element.nevra), **_payload(self.rpm, header))
         self.transaction.addInstall(header, element.nevra, "i" if element.beside else "u")
+
+    def _tell_installed(self) -> None:
+        """Say what the packages have that will go, for the undo store, and of those that stay what they own."""
+        leaving = {element.NEVRA() for element in self.transaction if element.Type() == self.rpm.TR_REMOVED}
+        reading = self.rpm.TransactionSet()
+        reading.setVSFlags(-1)
+        for header in reading.dbMatch():
+            if header["nevra"] in leaving:
+                algorithm = int(header["filedigestalgo"] or 1)
+                self._tell("old", nevra=str(nevra_of(header)), algorithm=algorithm, files=_installed(header))
+            else:
+                paths = (_plain(path) for path in header["filenames"])
+                self._tell("other", paths=[path for path in paths if path.startswith(WATCHED)])
+        reading.closeDB()
 
     def _problems(self) -> list[str]:
         self.transaction.check()
@@ -272,6 +290,14 @@ def _payload(rpm: ModuleType, header: Any) -> dict[str, Any]:
     columns = ("filenames", "filemodes", "filedigests", "filelinktos", "fileflags", "fileverifyflags")
     rows = [[_plain(value) for value in row] for row in zip(*(header[column] for column in columns))]
     return {"algorithm": int(header["filedigestalgo"] or 1), "files": rows}
+
+
+def _installed(header: Any) -> list[list[Any]]:
+    """Return the files of a package that goes: path, digest, size, time of change, flags."""
+    # Packages with a file of more than 4 GiB have their sizes under another tag.
+    sizes = header["filesizes"] or header["longfilesizes"]
+    columns = (header["filenames"], header["filedigests"], sizes, header["filemtimes"], header["fileflags"])
+    return [[_plain(value) for value in row] for row in zip(*columns)]
 
 
 def _plain(value: Any) -> Any:

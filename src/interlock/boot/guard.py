@@ -1,0 +1,166 @@
+"""The reboot guard: while a host is between two states, no ordinary way to reboot it works, and each says why.
+
+Before systemd 257 an inhibitor does not bind root, and a masked target says no more than that it is masked. So the
+targets that every way ends in (``reboot``, ``shutdown``, ``init 6``, logind's calls, the power button, ctrl-alt-del) are
+overridden for this boot by one unit of ours that refuses to be started, that cannot start where nobody is asked (a
+signal to PID 1, a unit's ``FailureAction=``), and that pulls nothing in. It needs no program: PID 1 refuses by itself,
+whatever happens to the C library meanwhile. See `guard_units` for the units, among them some that only explain.
+
+Layout and order: ``/var/lib/interlock/dirty.json`` is the marker that outlives a crash and that only proof removes. It
+is durable before the first unit is there, and it goes before the units go. The units are in
+``/run/systemd/system.control``, which comes before ``/etc``, so that an administrator's own ``reboot.target`` changes
+nothing; they end with the boot, and `raise_again` brings them back. ``reboot -f``, ``systemctl --force``, the signals
+SIGRTMIN+13 to +17 and sysrq ask nobody: the rescue is there for these.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from typing import Optional
+
+from interlock.boot.guard_units import (
+    EXPLAINERS, FIFO, FIFO_KEPT, MARK, REFUSED_WRITES, links_and_units,
+)  # fmt: skip
+from interlock.errors import InterlockError
+from interlock.host.context import Host
+from interlock.host.paths import Paths
+from interlock.system import durable
+
+LOG = logging.getLogger("interlock.guard")
+LIMIT = 60.0
+
+
+@dataclass(frozen=True)
+class Dirty:
+    """Why this host must not be rebooted. ``at`` is in seconds since the epoch; ``boot`` the boot it began in."""
+
+    operation: str
+    reason: str
+    at: float
+    boot: str
+
+
+def raise_guard(host: Host, operation: str, reason: str) -> None:
+    """Refuse reboots from now on, and mark the host durably. Doing it again changes the reason.
+
+    Raises CommandFailed or CommandTimedOut where systemd does not take the units; the marker stays.
+    """
+    marker = Dirty(operation, " ".join(reason.split()), host.clock.now(), host.proc.boot_id())
+    durable.write_file(host.paths.dirty, json.dumps(asdict(marker), indent=1) + "\n")
+    _put_units(host, marker)
+    host.trace.point("guard.raised")
+
+
+def raise_again(host: Host) -> None:
+    """Put back what refuses where the marker is there: after a boot, or after somebody removed it."""
+    marker = read_dirty(host.paths)
+    if marker is not None:
+        _put_units(host, marker)
+
+
+def lower_guard(host: Host) -> None:
+    """Allow reboots again: the host has been proven. Harmless where no guard is up."""
+    was_up = os.path.lexists(host.paths.dirty) or bool(our_units(host))
+    durable.remove_file(host.paths.dirty)
+    clear_units(host)
+    if was_up:
+        host.trace.point("guard.lowered")
+
+
+def read_dirty(paths: Paths) -> Optional[Dirty]:
+    """Return the marker; an unreadable one counts as one: unknown never is allowed."""
+    try:
+        with open(paths.dirty, encoding="utf-8") as stream:
+            return Dirty(**json.load(stream))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        return Dirty("unknown", f"{paths.dirty} cannot be read: {error}", 0.0, "")
+
+
+def our_units(host: Host) -> list[str]:
+    """Return the paths of this boot that are the guard's."""
+    folder = units_folder(host)
+    links, units = links_and_units("")
+    return [path for path in (os.path.join(folder, name) for name in (*links, *units)) if _is_ours(path)]
+
+
+def units_folder(host: Host) -> str:
+    """Return where the units go: before the administrator's own, and gone with the boot."""
+    return f"{host.paths.systemd}.control"
+
+
+def clear_units(host: Host) -> None:
+    """Remove the units. Where systemd does not answer it goes on refusing, which is the safe side, and we say so."""
+    _give_fifo_back(host)
+    found = our_units(host)
+    if not found:
+        return
+    _systemctl(host, "stop", "--no-block", *EXPLAINERS)
+    for path in found:
+        durable.remove_file(path)
+    _systemctl(host, "daemon-reload")
+
+
+def _put_units(host: Host, marker: Dirty) -> None:
+    if not os.path.isdir(host.paths.systemd):
+        return
+    folder = units_folder(host)
+    os.makedirs(folder, exist_ok=True)
+    links, units = links_and_units(marker.reason)
+    for name, text in units.items():
+        durable.write_file(os.path.join(folder, name), text)
+    for name, target in links.items():
+        _link(target, os.path.join(folder, name))
+    host.runner.run(["systemctl", "daemon-reload"], timeout=LIMIT)
+    _systemctl(host, "start", "--no-block", *EXPLAINERS)
+    _take_fifo(host)
+
+
+def _link(target: str, path: str) -> None:
+    temporary = f"{path}.tmp{os.getpid()}"
+    durable.remove_file(temporary)
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+
+
+def _is_ours(path: str) -> bool:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.readline().startswith(MARK)
+    except (OSError, ValueError):
+        # A link of ours whose unit is gone is ours as well.
+        return os.path.islink(path) and "interlock" in os.readlink(path)
+
+
+def _systemctl(host: Host, *words: str) -> None:
+    """Do what only explains, or only allows: no reason to fail for."""
+    try:
+        done = host.runner.run(["systemctl", *words], timeout=LIMIT, check=False)
+        problem = done.stderr.strip() if done.status else ""
+    except InterlockError as error:
+        problem = str(error)
+    if problem:
+        LOG.warning("systemctl %s: %s", words[0], problem)
+
+
+def _take_fifo(host: Host) -> None:
+    """Let `reboot` and its like fail where they would ask the old way, and be told that they succeeded."""
+    fifo, kept = (os.path.join(host.paths.root, name) for name in (FIFO, FIFO_KEPT))
+    if os.path.lexists(fifo) and not os.path.islink(fifo):
+        os.rename(fifo, kept)
+        _link(REFUSED_WRITES, fifo)
+
+
+def _give_fifo_back(host: Host) -> None:
+    fifo, kept = (os.path.join(host.paths.root, name) for name in (FIFO, FIFO_KEPT))
+    if not os.path.lexists(kept):
+        return
+    if os.path.islink(fifo) or not os.path.lexists(fifo):
+        os.rename(kept, fifo)
+    else:
+        # Its unit was started anew meanwhile, and has made another one.
+        durable.remove_file(kept)

@@ -1,0 +1,139 @@
+"""The undo store of one operation: filled before rpm changes anything, used when the host has to go back.
+
+Layout: ``/var/lib/interlock/undo/<operation>/`` with ``manifest.jsonl``, ``files/`` and ``complete`` (see
+``undo_keep``); ``after.jsonl``, how the host was when the upgrade had been proven; ``aside/``, what was moved out of
+the way of the old state because it may be somebody's. Rules:
+
+* What an upgrade has not changed is never touched, even if somebody else has changed it since.
+* What is removed is what the upgrade itself brought; whatever else stands in the way is moved aside.
+* Everything that may be needed to go back is loaded before the upgrade begins.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from interlock.host.context import Host
+from interlock.system import durable
+from interlock.upgrade.undo_after import read_after, strangers, write_after
+from interlock.upgrade.undo_keep import COMPLETE, Concern, Keeper, Kept, Owned, is_complete
+from interlock.upgrade.undo_restore import Change, Restorer
+
+AFTER, ASIDE = "after.jsonl", "aside"
+SHA256 = 8
+CONFIG = 1
+
+
+class ConcernCollector:
+    """Puts together what an upgrade will change, from what the worker says."""
+
+    def __init__(self) -> None:
+        self.replaced: dict[str, Owned] = {}
+        self.brought: set[str] = set()
+        self.others: set[str] = set()
+
+    def package(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Learn what a new package brings (rows as in the worker's ``package``)."""
+        self.brought.update(row[0] for row in rows)
+
+    def old(self, algorithm: int, rows: Iterable[Sequence[Any]]) -> None:
+        """Learn what a package has that goes: rows are path, digest, size, time of change in seconds, flags."""
+        for path, digest, size, modified, flags in rows:
+            known = f"sha256:{digest}" if digest and algorithm == SHA256 else ""
+            self.replaced[path] = Owned(known, size, modified, bool(flags & CONFIG))
+
+    def other(self, paths: Iterable[str]) -> None:
+        """Learn what packages have that stay."""
+        self.others.update(paths)
+
+    def concern(self) -> Concern:
+        """Return it all."""
+        return Concern(self.replaced, frozenset(self.brought), frozenset(self.others))
+
+
+class UndoStore:
+    """One operation's store."""
+
+    def __init__(self, host: Host, operation: str) -> None:
+        self.folder = os.path.join(host.paths.undo, operation)
+        self.trace, self.root = host.trace, host.paths.root
+
+    @property
+    def aside(self) -> str:
+        """Where what may be somebody else's is put before its path is restored."""
+        return os.path.join(self.folder, ASIDE)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was made to its end."""
+        return is_complete(self.folder)
+
+    @property
+    def proven(self) -> bool:
+        """Whether it also knows how the host was when the upgrade had been proven."""
+        return self.complete and os.path.exists(os.path.join(self.folder, AFTER))
+
+    def keep(self, concern: Concern) -> Kept:
+        """Fill it, durably; what was begun here before is thrown away."""
+        self.discard()
+        os.makedirs(os.path.dirname(self.folder), mode=0o700, exist_ok=True)
+        self.trace.point("undo.begin")
+        kept = Keeper(self.folder, concern, self.root).keep()
+        self.trace.point("undo.kept")
+        return kept
+
+    def remember_after(self) -> int:
+        """Write down how the host is now that the upgrade is proven; return how many paths are not as before."""
+        return write_after(os.path.join(self.folder, AFTER), Restorer(self.folder, self.root))
+
+    def changes(self) -> list[Change]:
+        """Return what going back would change now. ManifestDamaged, StoreDamaged where it cannot be said."""
+        return self._restorer().changes()
+
+    def go_back(self) -> list[Change]:
+        """Make everything what it was, durably, and look again; StoreDamaged, before anything is changed, if not."""
+        self.trace.point("undo.restore")
+        restorer = self._restorer()
+        made = restorer.restore()
+        self.trace.point("undo.restored")
+        return made
+
+    def _restorer(self) -> Restorer:
+        restorer = Restorer(self.folder, self.root)
+        after = os.path.join(self.folder, AFTER)
+        if os.path.exists(after):
+            restorer.narrow(read_after(after))
+        else:
+            restorer.extras = strangers(restorer)
+        restorer.aside = self.aside
+        return restorer
+
+    def size(self) -> int:
+        """Return the bytes that the store takes for itself: copies, and files whose other names are gone."""
+        total = 0
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                found = os.lstat(os.path.join(folder, name))
+                total += found.st_size if found.st_nlink == 1 else 0
+        return total
+
+    def shrink(self) -> None:
+        """Remove all but what was moved aside."""
+        if not os.path.isdir(self.folder):
+            return
+        # First of all it is no store any more.
+        durable.remove_file(os.path.join(self.folder, COMPLETE))
+        for name in os.listdir(self.folder):
+            path = os.path.join(self.folder, name)
+            if name != ASIDE and os.path.isdir(path):
+                durable.remove_trees([path])
+            elif name != ASIDE:
+                durable.remove_file(path)
+        if not os.listdir(self.folder):
+            os.rmdir(self.folder)
+
+    def discard(self) -> None:
+        """Remove it."""
+        durable.remove_trees([self.folder])

@@ -1,0 +1,54 @@
+"""How a host was right after an upgrade had been proven: what later tells the upgrade's changes from somebody else's.
+
+``after.jsonl`` has a line ``[path, stamp]`` for each path that the upgrade changed or brought; a stamp is what
+``lstat`` says of it, empty where nothing is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from interlock.system import durable
+from interlock.upgrade.undo_walk import read_skipped, watched
+
+if TYPE_CHECKING:
+    from interlock.upgrade.undo_restore import Restorer
+
+
+def stamp_of(path: str) -> str:
+    """Return what tells a file from every other one and from itself changed; empty where there is none."""
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    # The time of change of a directory is that of any entry in it.
+    when = 0 if os.path.isdir(path) and not os.path.islink(path) else found.st_mtime_ns
+    size = 0 if when == 0 else found.st_size
+    return f"{found.st_ino}:{found.st_mode:o}:{found.st_uid}:{found.st_gid}:{size}:{when}"
+
+
+def strangers(restorer: Restorer) -> list[str]:
+    """Return the paths in the trees of the system that were not there before, and that no package is known to bring."""
+    skipped = read_skipped(restorer.folder)
+    found = watched(restorer.root)
+    return sorted(path for path in found if path not in restorer.by_path and path not in skipped)
+
+
+def write_after(path: str, restorer: Restorer) -> int:
+    """Write down what is not as before; return how many paths that is."""
+    changed = [change.path for change in restorer.differences()] + strangers(restorer)
+    lines = [json.dumps([one, stamp_of(restorer.real(one))]) for one in sorted(changed)]
+    durable.write_file(path, "".join(f"{line}\n" for line in [*lines, json.dumps(len(lines))]))
+    return len(lines)
+
+
+def read_after(path: str) -> Mapping[str, str]:
+    """Return the stamps by path; ValueError where the list was cut short."""
+    with open(path, encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    if not rows or rows.pop() != len(rows):
+        raise ValueError(f"{path} was cut short")
+    return dict(rows)

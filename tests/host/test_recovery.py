@@ -1,0 +1,102 @@
+"""Everything dies at every named trace point, and after recovery the whole tree is old or new, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+from conftest import Host
+from whole_tree import Content, Seen, differences, tree
+
+from interlock.lab.handle import HostHandle
+from interlock.system.run import Completed
+from interlock.system.trace import POINTS
+
+HostOf = Callable[..., Host]
+DEPOT = "/srv/depots/current-updates-2"
+# Passed only behind the gate, when the format of the database changes, or while a host goes back.
+ELSEWHERE = {"gate.raised", "migrate.begin", "undo.restore", "undo.restored"}
+# Here a worker runs: elsewhere there is none to kill.
+WITH_WORKER = (
+    "worker.started", "undo.begin", "undo.kept", "prepared", "guard.raised", "apply.begin", "apply.script",
+    "apply.element",
+)  # fmt: skip
+NEW = {"commit.exchanged", "committed", "guard.lowered", "done"}
+ENGINE = "$(awk '/^PPid/{print $2}' /proc/$PPID/status)"
+AT_WORKER = ("worker.started", "apply.begin", "apply.script", "apply.element")
+CONTENT: Content = {}
+
+
+def command(mode: str, point: str) -> str:
+    """Return what is done at a point: who is there is killed, from inside."""
+    engine = ENGINE if point in AT_WORKER else "$PPID"
+    worker = "$PPID" if point in AT_WORKER else '$(pgrep -P $PPID | grep -v "^$$\\$")'
+    killed = {"engine": engine, "worker": worker, "both": f"{worker} {engine}"}
+    return f"run:kill -9 {killed[mode]}" if mode in killed else "run:touch /var/log/at-point; sleep 100"
+
+
+def machine_dies(host: Host, point: str) -> None:
+    """Begin an update, and cut the power when it is at a point."""
+    marker = host.root / "var/log/at-point"
+    marker.unlink(missing_ok=True)
+    environment = f"INTERLOCK_TRACE='{point}={command('machine', point)}'"
+    host.shell(f"{environment} setsid interlock update --yes --depot {DEPOT} >/dev/null 2>&1 </dev/null &")
+    deadline = time.monotonic() + 60
+    while not marker.exists():
+        assert time.monotonic() < deadline, f"{point} was not reached"
+        time.sleep(0.05)
+    assert HostHandle(host.lab, host.name).reset() is not None
+
+
+def settled(host: Host, old: dict[str, Seen], new: bool) -> Completed:
+    """Recover, and look at everything; take what was committed back, so that the next one begins as this one did."""
+    done = host.run("interlock", "resume", check=False)
+    assert done.status == 0, done.stdout + done.stderr
+    assert host.json("status")["hold"] is None
+    if new:
+        assert host.run("rpm", "-q", "lab-tool-01", timeout=20).stdout.startswith("lab-tool-01-2-")
+        assert differences(old, tree(host.root, CONTENT)) != []
+        host.run("interlock", "rollback", "--yes")
+    assert differences(old, tree(host.root, CONTENT))[:5] == []
+    assert host.run("rpm", "-q", "lab-tool-01", timeout=20).stdout.startswith("lab-tool-01-1-")
+    assert nothing_left(host) == []
+    return done
+
+
+def nothing_left(host: Host) -> list[str]:
+    """Return what is still stopped, masked, gated, mounted or locked."""
+    looks = {
+        "shadows": "ls -d /var/lib/.rpm.interlock-* 2>/dev/null",
+        "marker": "ls /var/lib/interlock/dirty.json /var/lib/interlock/hold.json 2>/dev/null",
+        "guard": "grep -l Interlock /run/systemd/system/* 2>/dev/null",
+        "mounts": "grep interlock /proc/self/mountinfo",
+        "units": "systemctl list-units --no-legend --plain 'interlock-2*'",
+        "processes": "pgrep -af 'interlock engine [0-9]'",
+        "database": "rpmdb --verifydb 2>&1 | grep -v '^warning'",
+    }
+    script = "; ".join(f"({look}) | sed 's/^/{name}: /'" for name, look in looks.items())
+    return host.shell(script, check=False).stdout.split("\n")[:-1]
+
+
+def test_every_point_is_in_the_matrix() -> None:
+    assert set(WITH_WORKER) | NEW | ELSEWHERE <= set(POINTS)
+
+
+@pytest.mark.parametrize("mode", ["engine", "worker", "both", "machine"])
+def test_whatever_dies_the_host_is_old_or_new(host_of: HostOf, mode: str) -> None:
+    host = host_of("current")
+    old = tree(host.root, CONTENT)
+    wanted = os.environ.get("INTERLOCK_POINTS", "").split()
+    points = [one for one in POINTS if one not in ELSEWHERE and (not wanted or one in wanted)]
+    if mode in ("worker", "both"):
+        points = [one for one in points if one in WITH_WORKER]
+    for point in points:
+        print(f"{mode} dies at {point}", flush=True)
+        if mode == "machine":
+            machine_dies(host, point)
+        else:
+            host.update(DEPOT, INTERLOCK_TRACE=f"{point}={command(mode, point)}")
+        settled(host, old, point in NEW)
+    print(f"{len(points)} points, {mode}: all old or new")
