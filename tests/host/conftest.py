@@ -77,6 +77,11 @@ class Host:
         folders = sorted((self.root / "var/lib/interlock/operations").iterdir())
         return [json.loads(line) for line in (folders[-1] / "journal.jsonl").read_text().splitlines()]
 
+    def json_lines(self, name: str) -> list[dict[str, Any]]:
+        """Return the rows of a file of the last operation."""
+        folders = sorted((self.root / "var/lib/interlock/operations").iterdir())
+        return [json.loads(line) for line in (folders[-1] / name).read_text().splitlines()]
+
     def states(self) -> list[str]:
         return [record["name"] for record in self.journal() if record["kind"] == "state"]
 

@@ -8,11 +8,15 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from interlock.boot.rescue import own_paths
+
 # Logs, caches, our own state, and what is no file system of the host; /srv has the depots.
 LEFT_OUT = (
     "/proc", "/sys", "/dev", "/run", "/tmp", "/srv", "/var/log", "/var/cache", "/var/tmp", "/var/lib/interlock",
     "/var/lib/rpm", "/usr/local/bin",
 )  # fmt: skip
+# What every host gets once: the unit that recovers at boot, and what an initramfs is made with.
+OURS = frozenset(own_paths())
 # Written by systemd itself, at every boot or so.
 TOUCHED = ("/var/lib/systemd/", "/etc/.updated", "/var/.updated", "/root/.ssh", "/etc/machine-id", "/etc/mtab")
 Content = dict[tuple[int, int, int, int], str]
@@ -37,7 +41,7 @@ def tree(root: Path, known: Content) -> dict[str, Seen]:
         folder = todo.pop()
         for one in os.scandir(os.path.join(root, folder.lstrip("/"))):
             path = os.path.join(folder, one.name)
-            if path in LEFT_OUT or path.startswith(TOUCHED):
+            if path in LEFT_OUT or path in OURS or path.startswith(TOUCHED):
                 continue
             found[path] = _seen(one.path, known)
             if one.is_dir(follow_symlinks=False):

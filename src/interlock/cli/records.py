@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from typing import Any, Optional
 
@@ -15,6 +16,7 @@ from interlock.system.clock import age
 from interlock.upgrade.operation import Operation, find_operation, list_operations, summary
 from interlock.upgrade.service import all_events, follow, running
 from interlock.upgrade.settle import interrupted
+from interlock.upgrade.undo_policy import read_policy, undoable, until
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -72,9 +74,10 @@ def _say_status(host: Host, row: dict[str, Any]) -> None:
         say(f"ON HOLD by operation {hold['operation']}: {hold['reason']}")
         say("  Do not reboot: the files of some packages are new, the package database is the one from before.")
         say(f"  Kept for a look: {hold['kept'] or 'nothing'}; `interlock history {hold['operation']}` says more.")
-        say(f"  When the host has been put right by hand, remove {host.paths.hold} to end the hold.")
+        say("  `interlock resume` tries to bring it back. When the host has been put right by hand, remove")
+        say(f"  {host.paths.hold} and {host.paths.dirty} to end the hold.")
     if row["interrupted"]:
-        say(f"cut off: operation {row['interrupted']}; the next `interlock update` settles it first")
+        say(f"cut off: operation {row['interrupted']}; `interlock resume` brings the host to what it was, or was to be")
     if row["last"]:
         say(f"last: {row['last']['id']} {row['last']['state']}  {row['last']['detail']}".rstrip())
     if not any(row.values()):
@@ -103,13 +106,25 @@ def run_history(options: argparse.Namespace) -> int:
     host = this_host()
     if options.operation:
         return _one(find_operation(host.paths, options.operation), options.json)
-    rows = [summary(operation) for operation in list_operations(host.paths)]
+    policy = read_policy(host.paths)
+    able = {one.id: until(one, policy) for one in undoable(host)} if os.geteuid() == 0 else {}
+    rows = [{**summary(operation), "undo_until": able.get(operation.id)} for operation in list_operations(host.paths)]
     if options.json:
         print_json(rows)
         return 0
-    shown = [(row["id"], row["state"], _when(row["began"]), _span(row), row["detail"]) for row in rows]
-    say("\n".join(table(("OPERATION", "STATE", "BEGAN (UTC)", "TOOK", "DETAIL"), shown)) if rows else "  none yet")
+    shown = [
+        (row["id"], row["state"], _when(row["began"]), _span(row), _day(row["undo_until"]), row["detail"])
+        for row in rows
+    ]
+    names = ("OPERATION", "STATE", "BEGAN (UTC)", "TOOK", "UNDO UNTIL", "DETAIL")
+    say("\n".join(table(names, shown)) if rows else "  none yet")
+    if able:
+        say("\n`interlock rollback --dry-run [ID]` shows what taking one back would change.")
     return 0
+
+
+def _day(seconds: Optional[float]) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds)) if seconds else "-"
 
 
 def _when(seconds: Optional[float]) -> str:

@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import Any
 
+from interlock.boot.guard import raise_again
 from interlock.cli.output import consent, print_json, say, say_end
 from interlock.cli.progress import Progress
 from interlock.errors import Refused
@@ -17,6 +18,7 @@ from interlock.upgrade.operation import Operation
 from interlock.upgrade.rollback import explain, find_undoable, obstacles
 from interlock.upgrade.service import ROLLBACK_EVENTS, follow, launch
 from interlock.upgrade.settle import interrupted, resume_held, settle_dead
+from interlock.upgrade.undo_policy import expire, read_policy
 from interlock.upgrade.undo_restore import Change
 
 SHOWN = 20
@@ -31,6 +33,7 @@ def add_parsers(subparsers: Any) -> None:
     back = subparsers.add_parser("rollback", help="take an operation back: files, accounts and package database")
     back.add_argument("operation", nargs="?", metavar="ID", help="which one (default: the last that can be taken back)")
     back.add_argument("--dry-run", action="store_true", help="show what would change and end")
+    back.add_argument("--expire", action="store_true", help="only drop what the policy does not keep any longer")
     back.add_argument("--yes", "-y", action="store_true", help="do not ask")
     back.add_argument("--verbose", "-v", action="store_true", help="show every path")
     back.add_argument("--json", action="store_true", help="print one JSON value instead of text")
@@ -45,6 +48,8 @@ def run_rollback(options: argparse.Namespace) -> int:
     """Show what going back changes, ask, and do it."""
     host = this_host()
     _refuse(host)
+    if options.expire:
+        return _expire(host, options.json)
     operation = find_undoable(host, options.operation)
     reasons = obstacles(host, operation, find_database(host.runner))
     if reasons:
@@ -63,6 +68,16 @@ def run_rollback(options: argparse.Namespace) -> int:
     else:
         say_end(end)
     return 0 if end["error"] is None else int(end["exit_status"])
+
+
+def _expire(host: Host, as_json: bool) -> int:
+    with Lease(host.paths, "expire", host.clock, host.proc):
+        dropped = [one.id for one in expire(host, read_policy(host.paths))]
+    if as_json:
+        print_json({"expired": dropped})
+    else:
+        say("\n".join(f"operation {one} cannot be taken back any more" for one in dropped) or "Nothing has expired.")
+    return 0
 
 
 def _refuse(host: Host) -> None:
@@ -91,6 +106,8 @@ def run_resume(options: argparse.Namespace) -> int:
         if not options.boot:
             done += resume_held(host)
     hold = read_hold(host.paths)
+    if hold:
+        raise_again(host)
     if options.json:
         print_json({"done": done, "hold": vars(hold) if hold else None})
         return 5 if hold else 0

@@ -55,6 +55,11 @@ class Paths:
         return self._under("var/lib/interlock/rescue")
 
     @property
+    def policy(self) -> str:
+        """What the administrator has decided."""
+        return self._under("etc/interlock/policy.json")
+
+    @property
     def systemd(self) -> str:
         """The directory that is there where systemd is in charge."""
         return self._under("run/systemd/system")

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 from interlock.boot.guard import lower_guard, raise_guard
+from interlock.boot.rescue import forget_rescue, install_rescue, mark_proven
 from interlock.errors import ExitStatus, InterlockError, Refused, RolledBack
 from interlock.events import EventSink
 from interlock.host.context import Host
@@ -35,12 +36,13 @@ from interlock.upgrade.nested import Nested
 from interlock.upgrade.operation import Operation, list_operations
 from interlock.upgrade.plan import INSTALL_ONLY, Plan
 from interlock.upgrade.process import WorkerProcess
+from interlock.upgrade.rollback import previous_of
 from interlock.upgrade.undo import ConcernCollector, UndoStore
+from interlock.upgrade.undo_policy import expire, read_policy
 from interlock.upgrade.verify import FileChecker, Finding, payload_files, summary
 from interlock.upgrade.watch import ScriptWatch
 from interlock.upgrade.worker import Element, Job
 
-KEEP_OLD_DATABASES = 2
 # Where packages put files; each file system among them is synced once before the commit.
 SYSTEM_ROOTS = ("/", "/usr", "/etc", "/var", "/opt", "/boot", "/boot/efi")
 POLL_SECONDS = 1.0
@@ -61,6 +63,7 @@ class Engine:
         self.nested: list[Nested] = []
         self.remarks: list[str] = []
         self.undo = UndoStore(host, operation.id)
+        self.policy = read_policy(host.paths)
         self.collector = ConcernCollector()
 
     def enter(self, following: states.State) -> None:
@@ -107,6 +110,8 @@ class Engine:
             except BaseException as error:
                 self._after_failure(isolation, error)
                 raise
+        # What has expired goes now that this one can be taken back; what has to stay is never in the way.
+        expire(self.host, self.policy, coming=1)
         self._prune(database)
 
     def _job(self, isolation: Isolation) -> Job:
@@ -158,6 +163,8 @@ class Engine:
     def _fill_undo_store(self) -> None:
         self.journal.intent("undo", folder=self.undo.folder)
         try:
+            # What it puts in place, once on a host, belongs to the state from before.
+            install_rescue(self.host)
             kept = self.undo.keep(self.collector.concern())
         except OSError as error:
             raise Refused(reasons=f"the undo store {self.undo.folder} cannot be filled: {error.strerror}") from error
@@ -241,6 +248,7 @@ class Engine:
     def _commit(self, isolation: Isolation) -> None:
         # The database must never say what the files do not bear out: after a power cut, too.
         durable.sync_payload(SYSTEM_ROOTS)
+        mark_proven(self.undo.folder)
         inode = os.stat(isolation.written).st_ino
         self.journal.intent("commit", shadow=isolation.shadow.path, inode=inode, database=isolation.database.path)
         self.host.trace.point("commit.intent")
@@ -250,14 +258,16 @@ class Engine:
         self.enter(states.Committed(previous=previous))
         self.host.trace.point("committed")
         lower_guard(self.host)
+        forget_rescue(self.host.paths)
         # A reader that hung in a poisoned environment stays hung: it is named, not ended.
         aftermath.tell_readers(self.host, self.events, previous)
 
     def _prune(self, database: Database) -> None:
-        """Keep the last old databases only; what operations that wait for a person have kept stays."""
-        kept_for_people = {getattr(one.state(), "kept", "") for one in list_operations(self.host.paths)}
-        others = [path for path in kept_copies(database) if path not in kept_for_people]
-        durable.remove_trees(others[:-KEEP_OLD_DATABASES])
+        """Remove old databases that no operation can be taken back with; what waits for a person stays."""
+        operations = list_operations(self.host.paths)
+        kept = {getattr(one.state(), "kept", "") for one in operations}
+        kept |= {previous_of(one) for one in operations if UndoStore(self.host, one.id).proven}
+        durable.remove_trees([path for path in kept_copies(database) if path not in kept])
 
     # -- failure ------------------------------------------------------------------------------------------------
 

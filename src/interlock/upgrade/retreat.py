@@ -10,6 +10,7 @@ import os
 from typing import Optional
 
 from interlock.boot.guard import lower_guard
+from interlock.boot.rescue import forget_rescue
 from interlock.errors import InterlockError
 from interlock.host.context import Host
 from interlock.rpmdb.backend import Database
@@ -67,6 +68,7 @@ def finish(host: Host, store: UndoStore, began: Optional[float] = None) -> str:
     Returns what was restarted, for people.
     """
     lower_guard(host)
+    forget_rescue(host.paths)
     store.shrink()
     restarted = [] if began is None else restart_services(host, began)
     return f"Restarted, because their new programs are gone: {', '.join(restarted)}" if restarted else ""

@@ -75,6 +75,7 @@ class Rollback:
             raise Refused(reasons="; ".join(reasons))
         proof.preload(self.host.runner)
         reason = "asked for by `interlock rollback`"
+        self.undo.prepare_going_back()
         raise_guard(self.host, self.operation.id, f"operation {self.operation.id} is being rolled back")
         self._enter(states.RollingBack(reason=reason))
         try:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from typing import Optional
 
-from interlock.boot.guard import lower_guard
+from interlock.boot.guard import lower_guard, raise_guard
+from interlock.boot.rescue import forget_rescue, read_rescued
 from interlock.errors import InterlockError
 from interlock.host.context import Host
 from interlock.host.hold import Hold, put_on_hold, read_hold
@@ -81,13 +82,14 @@ def _finish(host: Host, operation: Operation, state: states.State, isolate: dict
     if not isinstance(state, states.Committed):
         chain.append(states.Committed(previous=isolate.get("shadow", "")))
     lower_guard(host)
+    forget_rescue(host.paths)
     _enter(host, operation, [*chain, states.Done()])
     return f"operation {operation.id} is done: its engine died after the commit"
 
 
 def _go_back(host: Host, operation: Operation, records: list[Record], state: states.State) -> str:
     """Bring a host that is between back to what it was; a person is needed where that fails."""
-    reason = _why(state)
+    reason = _why(state) + _rescued(host, operation)
     chain: list[states.State] = [state]
     if not isinstance(state, states.RollingBack):
         chain.append(states.RollingBack(reason=reason))
@@ -113,6 +115,14 @@ def _why(state: states.State) -> str:
     if isinstance(state, states.OnHold):
         return f"it was on hold: {state.reason}"
     return f"its engine died in the state {state.name}, while files of packages were being changed"
+
+
+def _rescued(host: Host, operation: Operation) -> str:
+    """Return what the script in the initramfs did before this boot, for people; empty where it did nothing."""
+    done = read_rescued(host.paths)
+    if done is None or done.operation != operation.id:
+        return ""
+    return f"; before the boot the initramfs put {done.changed} paths back"
 
 
 def _restore_database(host: Host, records: list[Record]) -> None:
@@ -151,6 +161,7 @@ def _hold(host: Host, operation: Operation, state: states.State, reason: str, re
             reason += f"; {error}"
     if read_hold(host.paths) is None:
         put_on_hold(host.paths, Hold(operation.id, reason, host.clock.now(), kept))
+    raise_guard(host, operation.id, f"the host is on hold: {reason}")
     _enter(host, operation, [state, states.OnHold(reason=reason, kept=kept)])
     return f"operation {operation.id} is held: {reason}"
 

@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from interlock.boot.rescue import prepare_rescue
 from interlock.host.context import Host
 from interlock.system import durable
 from interlock.upgrade.undo_after import read_after, strangers, write_after
@@ -58,6 +59,7 @@ class UndoStore:
 
     def __init__(self, host: Host, operation: str) -> None:
         self.folder = os.path.join(host.paths.undo, operation)
+        self.host, self.operation = host, operation
         self.trace, self.root = host.trace, host.paths.root
 
     @property
@@ -80,8 +82,10 @@ class UndoStore:
         self.discard()
         os.makedirs(os.path.dirname(self.folder), mode=0o700, exist_ok=True)
         self.trace.point("undo.begin")
-        kept = Keeper(self.folder, concern, self.root).keep()
+        keeper = Keeper(self.folder, concern, self.root)
+        kept = keeper.keep()
         self.trace.point("undo.kept")
+        prepare_rescue(self.host, self.operation, self.folder, keeper.entries)
         return kept
 
     def remember_after(self) -> int:
@@ -91,6 +95,15 @@ class UndoStore:
     def changes(self) -> list[Change]:
         """Return what going back would change now. ManifestDamaged, StoreDamaged where it cannot be said."""
         return self._restorer().changes()
+
+    def prepare_going_back(self) -> None:
+        """Have the rescue finish, after a power cut, what going back from a proven state begins."""
+        restorer = self._restorer()
+        changed = {change.path for change in restorer.changes()}
+        # Another name of a file has no content of its own.
+        wanted = changed | {restorer.by_path[path].twin for path in changed if path in restorer.by_path}
+        rows = [entry for entry in restorer.entries if entry.path in wanted]
+        prepare_rescue(self.host, self.operation, self.folder, rows)
 
     def go_back(self) -> list[Change]:
         """Make everything what it was, durably, and look again; StoreDamaged, before anything is changed, if not."""

@@ -62,6 +62,7 @@ class Keeper:
         self.folder, self.concern, self.root = folder, concern, root
         self.linked = self.copied = self.bytes = 0
         self.skipped: set[str] = set()
+        self.entries: list[Entry] = []
         self.twins: dict[tuple[int, int], str] = {}
         # Packages name files through links among their parents (/lib/libc.so.6); the disk has one real name.
         self.replaced = {self._resolved(path): owned for path, owned in concern.replaced.items()}
@@ -80,13 +81,16 @@ class Keeper:
 
     def _entries(self) -> Iterator[Entry]:
         for number, path in enumerate(sorted(self.paths())):
-            entry, found = look_at(self._real(path))
-            entry = entry._replace(path=path)
-            if found is None or entry.kind != FILE:
-                yield entry
-                continue
-            first = self.twins.setdefault((found.st_dev, found.st_ino), path) if found.st_nlink > 1 else path
-            yield entry._replace(twin=first) if first != path else self._with_content(entry, str(number))
+            self.entries.append(self._entry(path, str(number)))
+            yield self.entries[-1]
+
+    def _entry(self, path: str, name: str) -> Entry:
+        entry, found = look_at(self._real(path))
+        entry = entry._replace(path=path)
+        if found is None or entry.kind != FILE:
+            return entry
+        first = self.twins.setdefault((found.st_dev, found.st_ino), path) if found.st_nlink > 1 else path
+        return entry._replace(twin=first) if first != path else self._with_content(entry, name)
 
     def _real(self, path: str) -> str:
         return path if self.root == "/" else os.path.join(self.root, path.lstrip("/"))

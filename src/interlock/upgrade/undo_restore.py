@@ -111,7 +111,10 @@ class Restorer:
         return "" if _metadata(now) == _metadata(entry) else "metadata"
 
     def _same_content(self, entry: Entry, found: os.stat_result) -> bool:
-        kept = os.stat(self.stored(entry))
+        try:
+            kept = os.stat(self.stored(entry))
+        except OSError:
+            raise StoreDamaged(folder=self.folder, detail=f"the old content of {entry.path} is not there") from None
         if (kept.st_dev, kept.st_ino) == (found.st_dev, found.st_ino):
             return True
         # A copy: the file may still be the very one that was copied.
