@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Host
-from whole_tree import differences, tree
 
 from interlock.lab.recipe import Recipe
+from interlock.lab.tree import differences, tree
 
 RELEASES = ["classic", "current", "next"]
 HostOf = Callable[..., Host]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Host
-from whole_tree import Content, differences, tree
+
+from interlock.lab.tree import Content, differences, tree
 
 HostOf = Callable[..., Host]
 DEPOT = "/srv/depots/current-updates-2"

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Host
-from whole_tree import Content, Seen, differences, tree
 
 from interlock.lab.handle import HostHandle
+from interlock.lab.tree import Content, Seen, differences, tree
 from interlock.system.run import Completed
 from interlock.system.trace import POINTS
 

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "waits": {"errors", "package", "events", "system", "host", "rpmdb"},
     "boot": {"errors", "package", "events", "system", "host", "rpmdb"},
     "upgrade": {"errors", "package", "events", "system", "host", "rpmdb", "waits", "boot", "depot", "advice"},
-    "lab": {"errors", "package", "events", "system", "host", "rpmdb", "depot", "waits"},
+    "lab": {"errors", "package", "events", "system", "host", "rpmdb", "depot", "waits", "boot"},
     "cli": {
         "errors",
         "package",
