@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from interlock.boot.rescue_install import read_data
 from interlock.errors import CommandTimedOut, InterlockError
 from interlock.lab import groups, ssh, state, verbs
 from interlock.lab.hosts import Lab
@@ -17,6 +19,7 @@ from interlock.system.run import Completed
 TIMED_OUT = (124, 137)
 NO_CONNECTION = 255
 REBOOT_SECONDS = 60.0
+RESCUE_SECONDS = 120.0
 _MARK = "/run/interlock-lab-before-reboot"
 
 
@@ -69,14 +72,24 @@ class HostHandle:
         return None
 
     def reset(self) -> Optional[float]:
-        """Press the reset button; return the seconds until ssh answers again, or None."""
+        """Press the reset button; return the seconds until ssh answers again, or None.
+
+        A container has no initramfs: the script that would run in it is run here, on the root of the host that is off.
+        """
         begun = time.monotonic()
         verbs.power_cut(self.lab, self.name)
+        self._rescue()
         try:
             verbs.boot(self.lab, self.name)
         except InterlockError:
             return None
         return time.monotonic() - begun
+
+    def _rescue(self) -> None:
+        with tempfile.TemporaryDirectory() as memory:
+            script = Path(memory, "rescue.sh")
+            script.write_text(read_data("rescue.sh"))
+            self.lab.runner.run(["sh", str(script), str(self.root), memory], timeout=RESCUE_SECONDS, check=False)
 
     def describe_query(self, seconds: float) -> str:
         """Say what comes of one `rpm -qa`: it answers, fails, or hangs."""
