@@ -20,7 +20,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(ZIPAPP): $(shell find src/interlock -name '*.py' -o -name '*.json') tools/build_zipapp.py | $(STAMP)
+$(ZIPAPP): $(shell find src/interlock -name '*.py' -o -name '*.json' -o -path '*/boot/data/*' -type f) tools/build_zipapp.py | $(STAMP)
 	@$(PYTHON) tools/build_zipapp.py $@
 	@$(PYTHON) -m compileall -q src/interlock
 
@@ -45,6 +45,7 @@ bench: setup
 
 soak: setup
 	@$(PYTHON) bench/soak.py --rounds $(N)
+	@$(PYTHON) bench/power_cuts.py --cuts 10
 
 clean:
 	@$(VENV)/bin/interlock lab down --all || true

@@ -6,6 +6,8 @@ declare -A package_of=(
   [debootstrap]=debootstrap [rpmbuild]=rpm [createrepo_c]=createrepo-c [systemd-nspawn]=systemd-container
   [mkfs.btrfs]=btrfs-progs [mkfs.xfs]=xfsprogs [gpg]=gnupg [ssh]=openssh-client [ip]=iproute2 [zstd]=zstd
   [xz]=xz-utils [gpg-agent]=gpg-agent [cc]=gcc [fuser]=psmisc [lsof]=lsof
+  [qemu-system-x86_64]=qemu-system-x86 [busybox]=busybox-static [cpio]=cpio
+  [linux.uml]=user-mode-linux [mkinitramfs]=initramfs-tools-core [dracut]=dracut-core
 )
 missing=(); packages=()
 for program in "${!package_of[@]}"; do

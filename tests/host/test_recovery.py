@@ -70,7 +70,7 @@ def nothing_left(host: Host) -> list[str]:
     looks = {
         "shadows": "ls -d /var/lib/.rpm.interlock-* 2>/dev/null",
         "marker": "ls /var/lib/interlock/dirty.json /var/lib/interlock/hold.json 2>/dev/null",
-        "guard": "grep -l Interlock /run/systemd/system/* 2>/dev/null",
+        "guard": "ls /run/systemd/system.control 2>/dev/null | grep interlock",
         "mounts": "grep interlock /proc/self/mountinfo",
         "units": "systemctl list-units --no-legend --plain 'interlock-2*'",
         "processes": "pgrep -af 'interlock engine [0-9]'",

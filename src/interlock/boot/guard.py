@@ -1,13 +1,14 @@
 """The reboot guard: while a host is between two states, no ordinary way to reboot it works, and each says why.
 
-Before systemd 257 an inhibitor does not bind root, and a masked target says no more than that it is masked. So the
-targets that every way ends in (``reboot``, ``shutdown``, ``init 6``, logind's calls, the power button, ctrl-alt-del) are
-overridden for this boot by one unit of ours that refuses to be started, that cannot start where nobody is asked (a
-signal to PID 1, a unit's ``FailureAction=``), and that pulls nothing in. It needs no program: PID 1 refuses by itself,
-whatever happens to the C library meanwhile. See `guard_units` for the units, among them some that only explain.
+Before systemd 257 an inhibitor does not bind root, and a masked target says no more than that it is masked. So what
+every way ends in (``reboot``, ``shutdown``, ``init 6``, logind's calls, the power button, ctrl-alt-del) is overridden
+for this boot: the targets and services that end it become units of ours that refuse to be started, that cannot start
+where nobody is asked (a signal to PID 1, a unit's ``FailureAction=``), and that pull nothing in. That needs no program:
+PID 1 refuses by itself, whatever happens to the C library. `guard_units` has the units, some of which only explain.
 
 Layout and order: ``/var/lib/interlock/dirty.json`` is the marker that outlives a crash and that only proof removes. It
-is durable before the first unit is there, and it goes before the units go. The units are in
+is durable before the first unit is there, and it goes before the units go. ``/run/initctl``, the pipe of the old way,
+is set aside, so that ``reboot`` does not end with status 0 after it was refused. The units are in
 ``/run/systemd/system.control``, which comes before ``/etc``, so that an administrator's own ``reboot.target`` changes
 nothing; they end with the boot, and `raise_again` brings them back. ``reboot -f``, ``systemctl --force``, the signals
 SIGRTMIN+13 to +17 and sysrq ask nobody: the rescue is there for these.
@@ -21,9 +22,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Optional
 
-from interlock.boot.guard_units import (
-    EXPLAINERS, FIFO, FIFO_KEPT, MARK, REFUSED_WRITES, links_and_units,
-)  # fmt: skip
+from interlock.boot.guard_units import EXPLAINERS, FIFO, FIFO_KEPT, REFUSED_WRITES, is_ours, links_and_units
 from interlock.errors import InterlockError
 from interlock.host.context import Host
 from interlock.host.paths import Paths
@@ -85,7 +84,7 @@ def our_units(host: Host) -> list[str]:
     """Return the paths of this boot that are the guard's."""
     folder = units_folder(host)
     links, units = links_and_units("")
-    return [path for path in (os.path.join(folder, name) for name in (*links, *units)) if _is_ours(path)]
+    return [path for path in (os.path.join(folder, name) for name in (*links, *units)) if is_ours(path)]
 
 
 def units_folder(host: Host) -> str:
@@ -125,15 +124,6 @@ def _link(target: str, path: str) -> None:
     durable.remove_file(temporary)
     os.symlink(target, temporary)
     os.rename(temporary, path)
-
-
-def _is_ours(path: str) -> bool:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.readline().startswith(MARK)
-    except (OSError, ValueError):
-        # A link of ours whose unit is gone is ours as well.
-        return os.path.islink(path) and "interlock" in os.readlink(path)
 
 
 def _systemctl(host: Host, *words: str) -> None:

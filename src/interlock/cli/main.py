@@ -25,6 +25,8 @@ MODULES = {
     "upgrade": ("scan", "check", "stage", "update", "engine"),
     "records": ("status", "history"),
     "recovery": ("rollback", "resume"),
+    "guard": ("guard", "reboot"),
+    "rescue": ("rescue",),
     "locks": ("locks",),
     "doctor": ("doctor",),
     "lab": ("lab",),

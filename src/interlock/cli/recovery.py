@@ -17,7 +17,7 @@ from interlock.rpmdb.backend import find_database
 from interlock.upgrade.operation import Operation
 from interlock.upgrade.rollback import explain, find_undoable, obstacles
 from interlock.upgrade.service import ROLLBACK_EVENTS, follow, launch
-from interlock.upgrade.settle import interrupted, resume_held, settle_dead
+from interlock.upgrade.settle import interrupted, lower_stale_guard, resume_held, settle_dead
 from interlock.upgrade.undo_policy import expire, read_policy
 from interlock.upgrade.undo_restore import Change
 
@@ -102,12 +102,13 @@ def run_resume(options: argparse.Namespace) -> int:
     host = this_host()
     _refuse(host)
     with Lease(host.paths, "resume", host.clock, host.proc):
+        # At boot nothing refuses yet: until it is known what this host is, it is not to be rebooted again.
+        raise_again(host)
         done = settle_dead(host) if interrupted(host) is not None else []
         if not options.boot:
             done += resume_held(host)
+        done += lower_stale_guard(host)
     hold = read_hold(host.paths)
-    if hold:
-        raise_again(host)
     if options.json:
         print_json({"done": done, "hold": vars(hold) if hold else None})
         return 5 if hold else 0

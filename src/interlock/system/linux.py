@@ -29,6 +29,9 @@ MNT_DETACH = 2
 F_OFD_GETLK = 36
 F_OFD_SETLK = 37
 FICLONE = 0x40049409
+BTRFS_SNAPSHOT = 0x50009417
+BTRFS_DELETE = 0x5000940F
+_BTRFS_READ_ONLY = 2
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 # struct flock on 64-bit Linux: l_type, l_whence, padding, l_start, l_len, l_pid, padding
@@ -144,3 +147,26 @@ def clone_file(source: int, target: int) -> bool:
 def syncfs(descriptor: int) -> None:
     """Write back the file system that ``descriptor`` lies on."""
     _check(_LIBC.syncfs(descriptor))
+
+
+def snapshot_subvolume(source: str, folder: str, name: str) -> None:
+    """Make ``folder``/``name`` a read-only btrfs snapshot of the subvolume ``source`` (BTRFS_IOC_SNAP_CREATE_V2)."""
+    from_descriptor = os.open(source, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        request = struct.pack("qQQ32x4040s", from_descriptor, 0, _BTRFS_READ_ONLY, os.fsencode(name))
+        _ioctl_directory(folder, BTRFS_SNAPSHOT, request)
+    finally:
+        os.close(from_descriptor)
+
+
+def delete_subvolume(folder: str, name: str) -> None:
+    """Delete the btrfs subvolume ``folder``/``name`` (BTRFS_IOC_SNAP_DESTROY)."""
+    _ioctl_directory(folder, BTRFS_DELETE, struct.pack("q4088s", 0, os.fsencode(name)))
+
+
+def _ioctl_directory(folder: str, code: int, request: bytes) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.ioctl(descriptor, code, bytearray(request))
+    finally:
+        os.close(descriptor)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Optional
 
-from interlock.boot.guard import lower_guard, raise_guard
+from interlock.boot.guard import lower_guard, raise_guard, read_dirty
 from interlock.boot.rescue import forget_rescue, read_rescued
 from interlock.errors import InterlockError
 from interlock.host.context import Host
@@ -171,6 +171,22 @@ def _release(host: Host, operation: Operation) -> None:
     hold = read_hold(host.paths)
     if hold is not None and hold.operation == operation.id:
         durable.remove_file(host.paths.hold)
+
+
+def lower_stale_guard(host: Host) -> list[str]:
+    """Allow reboots where the marker is there and every operation has come to its end: it died a moment too early."""
+    if read_dirty(host.paths) is None or read_hold(host.paths) is not None:
+        return []
+    try:
+        states_now = [operation.state() for operation in list_operations(host.paths)]
+    except JournalDamaged:
+        # What that operation did is unknown, and unknown never counts as proven.
+        return []
+    if any(state is None or isinstance(state, states.OnHold) or not states.final(state) for state in states_now):
+        return []
+    lower_guard(host)
+    forget_rescue(host.paths)
+    return ["reboots are allowed again: every operation has come to its end"]
 
 
 def resume_held(host: Host) -> list[str]:

@@ -63,6 +63,7 @@ class Keeper:
         self.linked = self.copied = self.bytes = 0
         self.skipped: set[str] = set()
         self.entries: list[Entry] = []
+        self.parents: dict[str, str] = {}
         self.twins: dict[tuple[int, int], str] = {}
         # Packages name files through links among their parents (/lib/libc.so.6); the disk has one real name.
         self.replaced = {self._resolved(path): owned for path, owned in concern.replaced.items()}
@@ -105,11 +106,17 @@ class Keeper:
         return named | copied | (present - others)
 
     def _resolved(self, path: str) -> str:
-        parent, name = os.path.split(path)
-        real = os.path.realpath(self._real(parent))
+        parent, _, name = path.rstrip("/").rpartition("/")
+        if parent not in self.parents:
+            self.parents[parent] = self._resolved_folder(parent)
+        return f"{self.parents[parent]}/{name}" if name else "/"
+
+    def _resolved_folder(self, path: str) -> str:
+        """Return the real name of a directory, without the slash at its end."""
+        real = os.path.realpath(self._real(path) or "/")
         if self.root != "/":
-            real = "/" + os.path.relpath(real, os.path.realpath(self.root))
-        return os.path.normpath(os.path.join(real, name))
+            real = os.path.normpath("/" + os.path.relpath(real, os.path.realpath(self.root)))
+        return real.rstrip("/")
 
     def _with_content(self, entry: Entry, name: str) -> Entry:
         owned = self.replaced.get(entry.path)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Optional
 
+from interlock.rpmdb.unfinished import is_leftover
 from interlock.waits.content_pass import Row
 
 CONFIG, GHOST = 1, 64
@@ -19,9 +19,6 @@ WALKED = ("/usr", "/etc", "/opt", "/boot", "/srv")
 REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "glusterfs", "autofs", "afs", "lustre"})
 ALGORITHMS = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224"}
 MOST_FOLDERS = 200_000
-# rpm unpacks to NAME;TRANSACTION and renames; the transaction's number is the time at which it began, in hex.
-LEFTOVER = re.compile(r".+;([0-9a-f]{8})$")
-EARLIEST = 0x386D4380
 NEARLY_FULL = 0.01
 
 
@@ -106,12 +103,6 @@ def leftovers(rows: Sequence[Row], before: float) -> list[str]:
     for folder in {*_below(WALKED), *(folder.rstrip("/") or "/" for folder in owned)}:
         found.update(path for path in _entries(folder) if is_leftover(path, before))
     return sorted(found)
-
-
-def is_leftover(path: str, before: float) -> bool:
-    """Say whether a name is one that rpm gives to what it unpacks, in a transaction that began before a time."""
-    match = LEFTOVER.match(os.path.basename(path))
-    return match is not None and EARLIEST <= int(match.group(1), 16) < int(before)
 
 
 def _entries(folder: str) -> Iterator[str]:

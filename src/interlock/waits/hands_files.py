@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
+from interlock.rpmdb.unfinished import is_leftover
 from interlock.system import durable, linux
 from interlock.system.run import Runner
 from interlock.waits import package_files
-from interlock.waits.content_disk import is_leftover
 from interlock.waits.cure_state import some
 from interlock.waits.hands import StepFailed, Treatment
 from interlock.waits.package_payload import Taken, take
