@@ -1,7 +1,6 @@
 """Random small upgrades in a storm, again and again, each checked from outside.
 
-Only the upgrades are random here: which release, which of its twelve tools, to which versions. Kills of the engine
-come in a later part.
+Only the upgrades are random here: which release, which of its twelve tools, to which versions. ``kills.py`` has the kills.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
-    print(f"seed {seed} (repeat with --seed {seed}); kills of the engine are not part of it yet", flush=True)
+    print(f"seed {seed} (repeat with --seed {seed})", flush=True)
     return Soak(make_lab(), random.Random(seed)).run(options.rounds)
 
 

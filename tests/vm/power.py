@@ -73,10 +73,13 @@ class PowerCuts:
         assert value(said, "runs") == "42"
         libc = value(said, "libc")
         different = differences(self.before, self._look(disk)) if libc.startswith(OLD) else []
+        status = json.loads(value(said, "status"))
         state = "new" if libc.startswith(NEW) else "old" if not different else "between"
+        last = status["last"]["state"] if status["last"] else "rolled-back"
+        if status["hold"] or status["interrupted"] or last != {"new": "done", "old": "rolled-back"}.get(state):
+            state = "between"
         rescued = next((line for line in said if "paths were put back" in line), "")
         number = int(rescued.split("interlock-rescue:")[1].split()[0]) if rescued else 0
-        status = json.loads(value(said, "status"))
         return Outcome(state, progress.strip(), lost, number, tuple(different), status, tuple(said))
 
     def _look(self, disk: Path) -> dict[str, Seen]:
