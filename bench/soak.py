@@ -1,6 +1,6 @@
 """Random small upgrades in a storm, again and again, each checked from outside.
 
-Only the upgrades are random here: which release, which of its twelve tools, to which versions. ``kills.py`` has the kills.
+Only the upgrades are random here: which release, which of its twelve tools, to which versions. ``kills.py`` has kills.
 """
 
 from __future__ import annotations
