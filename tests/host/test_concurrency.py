@@ -153,3 +153,13 @@ def interlock_lab() -> list[str]:
     import sys  # noqa: PLC0415
 
     return [sys.executable, "-m", "interlock", "lab"]
+
+
+def test_scriptlets_have_their_usual_place(host_of: HostOf, depot_on: DepotOn) -> None:
+    """What rpm itself does stands behind others; a daemon that a scriptlet starts must not inherit that."""
+    host = host_of("current")
+    script = "nice >> /root/nice"
+    recipe = Recipe("lab-tool-01", "90", {"/usr/share/z": "z"}, {"pre": script, "post": script, "posttrans": script})
+    done = host.update(depot_on(host, [recipe]))
+    assert done.status == 0, done.stderr
+    assert (host.root / "root/nice").read_text() == "0\n0\n0\n"

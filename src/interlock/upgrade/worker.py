@@ -33,6 +33,8 @@ from interlock.upgrade.nested import SECTIONS, nested_commands
 from interlock.upgrade.undo_walk import WATCHED_TREES
 
 OUTPUT_KEPT = 2000
+# Niceness, added while nobody's scriptlet runs.
+UNPACKING = 5
 # With the names that these trees have on a merged /usr.
 WATCHED = tuple(f"{tree}/" for tree in (*WATCHED_TREES, "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"))
 SCRIPTS = {
@@ -81,6 +83,7 @@ class Worker:
         self.transaction: Any = None
         self.memory: Optional[MemoryShadow] = None
         self.output = -1
+        self.own_place = 0
         self.script_began = 0.0
         self.output_seen = 0
         self.open_packages: dict[str, int] = {}
@@ -115,7 +118,7 @@ class Worker:
         self.output = os.open(self.job.output, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(self.output, 1)
         os.dup2(self.output, 2)
-        os.nice(self.job.nice)
+        self.own_place = os.nice(self.job.nice)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 65536)), hard))
         self.trace.point("worker.started")
@@ -186,6 +189,7 @@ class Worker:
         # scriptFd stays unset: scriptlets then write to our stdout, which is the log (with it, rpm drops what they
         # print unless it is verbose).
         self.trace.point("apply.begin")
+        self._stand_behind(True)
         self._tell("transaction", elements=sum(1 for _ in self.transaction))
         answer = self.transaction.run(self._callback, None)
         problems = [] if answer is None else [text for text, _ in answer]
@@ -226,6 +230,7 @@ class Worker:
             self._tell("element_done", package=self._name(key), action=action)
             self.trace.point("apply.element")
         elif what == rpm.RPMCALLBACK_SCRIPT_START:
+            self._stand_behind(False)
             self.script_began = time.monotonic()
             self._tell("script", package=self._name(key), script=_script_name(rpm, amount), at=_since_boot())
         elif what == rpm.RPMCALLBACK_SCRIPT_STOP:
@@ -236,7 +241,13 @@ class Worker:
             self._stop(f"unpacking {self._name(key)} failed")
         return None
 
+    def _stand_behind(self, others_first: bool) -> None:
+        """Let others go first while rpm unpacks; scriptlets, and daemons that they start, have their usual place."""
+        place = self.own_place + UNPACKING if others_first else self.own_place
+        os.setpriority(os.PRIO_PROCESS, 0, min(place, 19))
+
     def _script_done(self, key: Any, tag: int, code: int) -> None:
+        self._stand_behind(True)
         fatal = code not in (0, 1)
         self._tell(
             "script_done", package=self._name(key), script=_script_name(self.rpm, tag), failed=code != 0,
