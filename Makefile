@@ -46,7 +46,6 @@ bench: setup
 soak: setup
 	@$(PYTHON) bench/soak.py --rounds $(N)
 	@$(PYTHON) bench/kills.py --kills $(N)
-	@$(PYTHON) bench/power_cuts.py
 	@$(PYTHON) bench/power_cuts.py --cuts 10
 
 clean:

@@ -35,7 +35,7 @@ def test_post_fails(host_of: HostOf, depot_on: DepotOn, release: str) -> None:
 def test_an_undo_store_with_a_hole_is_noticed_before_anything_is_changed(host_of: HostOf, depot_on: DepotOn) -> None:
     host = host_of("current")
     packages, digest = host.packages(), host.database()
-    hole = "applied=run:rm -v /var/lib/interlock/undo/*/files/*1 > /root/removed"
+    hole = "applied=run:rm -v /var/lib/interlock/undo/*/files/*/*1* > /root/removed"
     done = host.update(depot_on(host, [BAD]), INTERLOCK_TRACE=hole)
     assert done.status == 5, done.stdout + done.stderr
     assert "on hold" in done.stderr

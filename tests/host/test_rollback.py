@@ -78,14 +78,14 @@ def test_a_damaged_store_changes_nothing(host_of: HostOf, damage: str) -> None:
     host = host_of("current")
     host.update("/srv/depots/current-updates-2", check=True)
     store = next((host.root / "var/lib/interlock/undo").iterdir())
-    victim = max((path for path in (store / "files").iterdir() if path.stat().st_nlink == 1), key=lambda one: one.name)
+    victim = max(path for path in (store / "files").rglob("*") if path.is_file() and path.stat().st_nlink == 1)
     if damage == "rm":
         victim.unlink()
     elif damage == "flip":
         content, times = bytearray(victim.read_bytes()), victim.stat()
         content[len(content) // 2] ^= 1
         victim.write_bytes(content)
-        host.shell(f"touch -d @{times.st_mtime} /var/lib/interlock/undo/{store.name}/files/{victim.name}")
+        host.shell(f"touch -d @{times.st_mtime} /var/lib/interlock/undo/{store.name}/{victim.relative_to(store)}")
     else:
         text = (store / "manifest.jsonl").read_text()
         (store / "manifest.jsonl").write_text(text[: len(text) // 2])

@@ -29,6 +29,7 @@ from interlock.rpmdb.shadow import kept_copies
 from interlock.system import durable
 from interlock.upgrade import aftermath, proof, retreat
 from interlock.upgrade import state as states
+from interlock.upgrade.aside import Aside
 from interlock.upgrade.isolation import Isolation, choose_isolation
 from interlock.upgrade.journal import Journal
 from interlock.upgrade.listener import TransactionListener
@@ -105,7 +106,11 @@ class Engine:
                 with WorkerProcess(self._job(isolation), self.host.trace) as worker:
                     self._prepare(isolation, worker)
                     transaction = self._apply(isolation, worker)
-                self._verify(isolation, transaction)
+                with Aside(self.undo.remember_after) as after:
+                    self._verify(isolation, transaction)
+                    after.wait()
+                self.enter(states.Verified(files=self.checker.files, packages=len(transaction.result["nevras"])))
+                self.host.trace.point("verified")
                 self._commit(isolation)
             except BaseException as error:
                 self._after_failure(isolation, error)
@@ -159,6 +164,8 @@ class Engine:
         elif kind == "loaded":
             # While the worker makes its test transaction.
             self._fill_undo_store()
+            self.journal.intent("guard")
+            raise_guard(self.host, self.operation.id, f"operation {self.operation.id} is changing packages")
 
     def _fill_undo_store(self) -> None:
         self.journal.intent("undo", folder=self.undo.folder)
@@ -189,8 +196,6 @@ class Engine:
         )  # fmt: skip
         transaction = TransactionListener(self.events, self.checker, watch, len(self.files))
         self.transaction = transaction
-        self.journal.intent("guard")
-        raise_guard(self.host, self.operation.id, f"operation {self.operation.id} is changing packages")
         worker.go()
         # Reading back what rpm has written is for a processor that has nothing else to do: others' queries come first.
         with _behind_others():
@@ -235,10 +240,7 @@ class Engine:
             self.events.emit("finding", subject=one.subject, detail=one.detail)
         if findings:
             raise InterlockError(detail=". ".join([_unplanned(findings), *transaction.watch.ended_ones]))
-        self.undo.remember_after()
         self.events.emit("step.finished", step="verify", seconds=round(self.host.clock.monotonic() - began, 3))
-        self.enter(states.Verified(files=self.checker.files, packages=len(nevras)))
-        self.host.trace.point("verified")
 
     def expected(self) -> frozenset[str]:
         """Return the NEVRAs that the database must hold when the plan has been carried out."""
@@ -276,7 +278,7 @@ class Engine:
         if isinstance(self.state, (states.Committed, states.Done)):
             return
         if not isinstance(self.state, (states.Applying, states.Applied, states.Verified)):
-            self.undo.discard()
+            retreat.finish(self.host, self.undo)
             return
         text = self._retreat(isolation, error)
         restarted = retreat.finish(self.host, self.undo, self.operation.began)
@@ -288,6 +290,7 @@ class Engine:
         self.enter(states.RollingBack(reason=str(error)))
         try:
             retreat.end_left_processes(self.host, self.operation)
+            self.undo.forget_after()
             changes = retreat.restore_files(self.host, self.undo)
         except Exception as problem:
             self._hold(isolation, f"{error}. {problem}")

@@ -95,6 +95,8 @@ def _go_back(host: Host, operation: Operation, records: list[Record], state: sta
         chain.append(states.RollingBack(reason=reason))
         _enter(host, operation, chain)
     store = UndoStore(host, operation.id)
+    if not any(record.kind == "state" and record.name == states.Committed.name for record in records):
+        store.forget_after()
     try:
         retreat.end_left_processes(host, operation)
         changes = retreat.restore_files(host, store)

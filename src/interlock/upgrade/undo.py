@@ -92,6 +92,10 @@ class UndoStore:
         """Write down how the host is now that the upgrade is proven; return how many paths are not as before."""
         return write_after(os.path.join(self.folder, AFTER), Restorer(self.folder, self.root))
 
+    def forget_after(self) -> None:
+        """Drop what ``remember_after`` wrote: the upgrade was not committed, and whatever is new is to go."""
+        durable.remove_file(os.path.join(self.folder, AFTER))
+
     def changes(self) -> list[Change]:
         """Return what going back would change now. ManifestDamaged, StoreDamaged where it cannot be said."""
         return self._restorer().changes()

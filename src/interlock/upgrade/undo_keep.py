@@ -64,6 +64,7 @@ class Keeper:
         self.skipped: set[str] = set()
         self.entries: list[Entry] = []
         self.parents: dict[str, str] = {}
+        self.folders: dict[str, int] = {}
         self.twins: dict[tuple[int, int], str] = {}
         # Packages name files through links among their parents (/lib/libc.so.6); the disk has one real name.
         self.replaced = {self._resolved(path): owned for path, owned in concern.replaced.items()}
@@ -81,17 +82,27 @@ class Keeper:
         return Kept(number, self.linked, self.copied, self.bytes)
 
     def _entries(self) -> Iterator[Entry]:
-        for number, path in enumerate(sorted(self.paths())):
-            self.entries.append(self._entry(path, str(number)))
+        for path in sorted(self.paths()):
+            self.entries.append(self._entry(path))
             yield self.entries[-1]
 
-    def _entry(self, path: str, name: str) -> Entry:
+    def _entry(self, path: str) -> Entry:
         entry, found = look_at(self._real(path))
         entry = entry._replace(path=path)
         if found is None or entry.kind != FILE:
             return entry
         first = self.twins.setdefault((found.st_dev, found.st_ino), path) if found.st_nlink > 1 else path
-        return entry._replace(twin=first) if first != path else self._with_content(entry, name)
+        return entry._replace(twin=first) if first != path else self._with_content(entry, self._name(path))
+
+    def _name(self, path: str) -> str:
+        """Return a name in the store: a directory for each of the host's, so that many go back by one command."""
+        parent, base = os.path.split(path)
+        if parent not in self.folders:
+            self.folders[parent] = len(self.folders)
+            os.mkdir(os.path.join(self.folder, FILES, str(self.folders[parent])), 0o700)
+        # A list for a shell has no room for these in a name.
+        plain = "\\" not in base and "\n" not in base
+        return f"{self.folders[parent]}/{base if plain else self.linked + self.copied}"
 
     def _real(self, path: str) -> str:
         return path if self.root == "/" else os.path.join(self.root, path.lstrip("/"))
