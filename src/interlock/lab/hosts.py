@@ -126,6 +126,7 @@ def start(lab: Lab, record: HostRecord) -> HostRecord:
     """Boot a host that is made and does not run; return its record."""
     _allow_many_hosts()
     network.ensure_bridge(lab.cache, lab.runner)
+    network.forget_neighbour(lab.cache, lab.runner, record.address)
     _ensure_cgroup2(lab)
     with open(lab.log_of(record.name), "ab") as log:
         child = lab.runner.start(

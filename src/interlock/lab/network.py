@@ -83,6 +83,11 @@ def free_address(network: ipaddress.IPv4Network, taken: Iterable[str]) -> str:
     raise NetworkFull(network=network)
 
 
+def forget_neighbour(cache: Cache, runner: Runner, address: str) -> None:
+    """Forget who had an address before: the kernel would go on sending to that one for up to half a minute."""
+    runner.run(["ip", "neighbour", "delete", address, "dev", bridge_name(cache)], check=False)
+
+
 def remove_bridge(cache: Cache, runner: Runner) -> bool:
     """Remove the bridge if it is there; say whether it was."""
     name = bridge_name(cache)
