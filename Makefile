@@ -46,6 +46,7 @@ bench: setup
 soak: setup
 	@$(PYTHON) bench/soak.py --rounds $(N)
 	@$(PYTHON) bench/kills.py --kills $(N)
+	@INTERLOCK_POINTS=all $(VENV)/bin/pytest tests/host/test_recovery.py
 	@$(PYTHON) bench/power_cuts.py --cuts 10
 
 clean:
