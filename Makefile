@@ -47,6 +47,7 @@ soak: setup
 	@$(PYTHON) bench/soak.py --rounds $(N)
 	@$(PYTHON) bench/kills.py --kills $(N)
 	@INTERLOCK_POINTS=all $(VENV)/bin/pytest tests/host/test_recovery.py
+	@$(VENV)/bin/pytest tests/vm/one_power_cut.py
 	@$(PYTHON) bench/power_cuts.py --cuts 10
 
 clean:
