@@ -9,7 +9,7 @@ from typing import Any
 from interlock.lab.cases.case import LabCase, Made, Scene
 
 PROGRAM = Path(__file__).parent.parent / "data" / "wedge_bdb.py"
-SECONDS = 60.0
+SECONDS = 90.0
 
 
 def wedge(scene: Scene, wanted: str) -> dict[str, Any]:

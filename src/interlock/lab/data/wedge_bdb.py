@@ -23,6 +23,8 @@ ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "
 COMPLAINT = "/run/wedge-complaint"
 KILLS_BEFORE_A_LOOK = 4
 LONGEST = 0.5
+# When to kill, as shares of a query's length: while it joins the environment, most of all.
+MOMENTS = (0.02, 0.2)
 ANSWER_SECONDS = 1.0
 SAME_AGAIN = 3
 FUTEX = ("202", "98")
@@ -48,7 +50,7 @@ def length() -> float:
 def kill_one(chance: random.Random, longest: float) -> None:
     """Kill a query in the middle."""
     pid = query("/dev/null")
-    time.sleep(chance.uniform(0.02, 1.0) * longest)
+    time.sleep(chance.uniform(*MOMENTS) * longest)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 
