@@ -41,6 +41,7 @@ def fetch_kernel(home: Path, runner: Runner) -> Kernel:
     folder = home / "vm"
     if not (folder / "kernel/boot").is_dir():
         folder.mkdir(parents=True, exist_ok=True)
+        runner.run(["apt-get", "update", "-qq"], timeout=300)
         wanted = runner.run(["apt-cache", "depends", PACKAGE]).stdout
         name = next(line.split()[1] for line in wanted.splitlines() if line.split()[:1] == ["Depends:"])
         runner.run(["apt-get", "download", name], cwd=str(folder), timeout=300)
