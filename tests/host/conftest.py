@@ -103,9 +103,9 @@ def lab() -> Lab:
 def new_host(lab: Lab) -> Callable[..., Host]:
     """Return a function that boots a host; the caller removes it."""
 
-    def make(release: str, *agents: str) -> Host:
+    def make(release: str, *agents: str, filesystem: str = "btrfs") -> Host:
         name = f"test-{os.getpid()}-{next(COUNTER)}"
-        verbs.up(lab, name, release, None, list(agents))
+        verbs.up(lab, name, release, None, list(agents), filesystem=filesystem)
         return Host(lab, name, release)
 
     return make
@@ -116,8 +116,8 @@ def host_of(lab: Lab, new_host: Callable[..., Host]) -> Iterator[Callable[..., H
     """Return a function that boots a host for one test."""
     made: list[Host] = []
 
-    def make(release: str, *agents: str) -> Host:
-        made.append(new_host(release, *agents))
+    def make(release: str, *agents: str, filesystem: str = "btrfs") -> Host:
+        made.append(new_host(release, *agents, filesystem=filesystem))
         return made[-1]
 
     yield make

@@ -23,7 +23,7 @@ from interlock.host.lease import Lease
 from interlock.host.paths import Paths
 from interlock.system.clock import ManualClock
 from interlock.system.run import Completed, Runner
-from interlock.system.trace import Trace, TracePointRaised
+from interlock.system.trace import Trace
 
 
 class MadeSystemctl(Runner):
@@ -161,17 +161,6 @@ def test_an_unreadable_marker_is_a_marker(host: Host, content: bytes) -> None:
     dirty = read_dirty(host.paths)
     assert dirty is not None
     assert host.paths.dirty in dirty.reason
-
-
-def test_points(host: Host) -> None:
-    raised = Host(host.paths, host.runner, host.clock, host.proc, Trace({"guard.raised": "raise"}))
-    with pytest.raises(TracePointRaised):
-        raise_guard(raised, "op-1", "why")
-    assert our_units(host)
-    lowered = Host(host.paths, host.runner, host.clock, host.proc, Trace({"guard.lowered": "raise"}))
-    with pytest.raises(TracePointRaised):
-        lower_guard(lowered)
-    assert our_units(host) == []
 
 
 @pytest.mark.parametrize("reason", ['100% of "it"', "a\\b `c` $HOME", "line\nbreak\x1b[0m", "x" * 5000, "ü\u2028"])

@@ -92,3 +92,22 @@ def test_a_damaged_journal_is_shown_as_such(host: Host) -> None:
     assert "damaged at line 1" in row["detail"]
     Path(operation.journal).write_text("")
     assert summary(operation)["state"] == "empty"
+
+
+def test_operations_stay_in_order_when_the_clock_is_set_back(host: Host) -> None:
+    names = [create(host).id]
+    host.clock.sleep(-3600)
+    names += [create(host).id, create(host).id]
+    host.clock.sleep(7200)
+    names.append(create(host).id)
+    assert [one.id for one in list_operations(host.paths)] == names
+    assert [name[:15] for name in names] == [
+        "20231114-221320", "20231114-221321", "20231114-221322", "20231114-231320",
+    ]  # fmt: skip
+
+
+def test_when_it_began_is_not_a_time_of_day(host: Host) -> None:
+    operation = create(host)
+    maker = operation.records()[0].writer
+    assert operation.began(maker.boot) == maker.started > 0
+    assert operation.began("another boot") == 0

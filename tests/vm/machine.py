@@ -58,6 +58,14 @@ case $(cat /proc/cmdline) in
     python3 /usr/local/sbin/power-watch &
     interlock update --depot {DEPOT} --yes --verbose
     echo "POWER ended $(cat /proc/uptime)" ;;
+*power=clock*)
+    for step in "update --depot {DEPOT}" rollback; do
+        echo "POWER before $(date +%s) $(cat /proc/uptime)"
+        interlock $step --yes; echo "POWER ended $?"
+    done
+    echo "POWER history $(interlock history --json | tr -d '\\n')"
+    echo "POWER tools $(rpm -q --qf '%{{NVR}}\\n' lab-tool-01 lab-tool-02 | sort | tr '\\n' ' ')"
+    echo "POWER after $(date +%s) $(cat /proc/uptime)" ;;
 *)
     echo "POWER status $(interlock status --json | tr -d '\\n')"
     echo "POWER libc $(rpm -q libc6)"
@@ -131,7 +139,7 @@ def make_disk(tree: Path, disk: Path) -> None:
 
 @dataclass(frozen=True)
 class Machine:
-    """The parts of a machine but its disk, in a folder of its own."""
+    """The parts of a machine but its disk, in a folder of its own; no initramfs and no cache without ``make``."""
 
     folder: Path
     maker: str = "initramfs-tools"
@@ -167,13 +175,14 @@ class Machine:
 
         The power goes ``delay`` seconds after the line. Raises Late after ``limit`` seconds.
         """
-        environment = {
-            **os.environ, "LD_PRELOAD": str(self.shim),
-            "VOLATILE_DISK": str(disk), "VOLATILE_JOURNAL": f"{disk}.journal",
+        volatile = {
+            "LD_PRELOAD": str(self.shim), "VOLATILE_DISK": str(disk), "VOLATILE_JOURNAL": f"{disk}.journal",
         }  # fmt: skip
+        environment = {**os.environ, **(volatile if self.shim.exists() else {})}
         argv = [
-            LINUX, "mem=1200M", f"ubd0={disk}", "root=/dev/ubda", "ro", f"initrd={self.initramfs}", "con=null",
-            "con0=fd:0,fd:1", f"uml_dir={self.folder}", "quiet", "systemd.unit=power.target", f"power={work}",
+            LINUX, "mem=1200M", f"ubd0={disk}", "root=/dev/ubda", "ro", "con=null", "con0=fd:0,fd:1",
+            f"uml_dir={self.folder}", "quiet", "systemd.unit=power.target", f"power={work}",
+            *([f"initrd={self.initramfs}"] if self.initramfs.exists() else []),
         ]  # fmt: skip
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,

@@ -10,7 +10,7 @@ from typing import Any, Optional
 from interlock.cli import demo, lab_cases
 from interlock.cli.output import print_error, print_json, say, table
 from interlock.errors import InterlockError, UsageError
-from interlock.lab import agents, releases, verbs
+from interlock.lab import agents, disks, releases, verbs
 from interlock.lab.cache import Cache, default_home
 from interlock.lab.hosts import Lab
 from interlock.system.proc import ProcReader
@@ -41,6 +41,9 @@ def _add_makers(inner: Any) -> None:
     up.add_argument("--release", required=True, metavar="R", help=", ".join(releases.NAMES))
     up.add_argument("--count", type=_positive, metavar="N", help="make NAME-1 to NAME-N")
     up.add_argument("--agent", action="append", default=[], metavar="A", help=", ".join(agents.NAMES))
+    up.add_argument(
+        "--filesystem", metavar="F", default=disks.SNAPSHOT, help=f"of the root directory: {', '.join(disks.NAMES)}"
+    )
     down = _verb(inner, "down", run_down, "remove hosts and all that belongs to them")
     down.add_argument("names", nargs="*", metavar="NAME")
     down.add_argument("--all", action="store_true", help="remove every host, the network and the mount")
@@ -99,9 +102,8 @@ def run_build(options: argparse.Namespace) -> int:
 def run_up(options: argparse.Namespace) -> int:
     """``lab up``."""
     lab = make_lab()
-    rows = [
-        lab.describe(record) for record in verbs.up(lab, options.name, options.release, options.count, options.agent)
-    ]
+    made = verbs.up(lab, options.name, options.release, options.count, options.agent, filesystem=options.filesystem)
+    rows = [lab.describe(record) for record in made]
     return _show(options, rows, "\n".join(f"{row['name']} is up at {row['address']}" for row in rows))
 
 
@@ -131,8 +133,11 @@ def run_list(options: argparse.Namespace) -> int:
     """``lab list``."""
     rows = verbs.list_hosts(make_lab())
     lines = table(
-        ["name", "release", "state", "address", "agents"],
-        [[row["name"], row["release"], row["state"], row["address"], _agents(row["agents"])] for row in rows],
+        ["name", "release", "state", "address", "file system", "agents"],
+        [
+            [row["name"], row["release"], row["state"], row["address"], row["filesystem"], _agents(row["agents"])]
+            for row in rows
+        ],
         indent="",
     )
     return _show(options, rows, "\n".join(lines) if rows else "no hosts; `interlock lab up NAME --release R` makes one")

@@ -23,6 +23,12 @@ class UnknownAgent(UsageError):
     hint = "Give --agent one of these."
 
 
+class UnknownFilesystem(UsageError):
+    """The lab has no hosts on {name}; it has: {known}."""
+
+    hint = "Give --filesystem one of these."
+
+
 class UnknownDepot(UsageError):
     """The lab has no depot {name}; it has: {known}."""
 

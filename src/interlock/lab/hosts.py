@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from interlock.lab import agents, groups, network, ssh, state
-from interlock.lab.cache import Cache, Progress, delete_subvolume, locked, snapshot
+from interlock.lab import agents, disks, groups, network, ssh, state
+from interlock.lab.cache import Cache, Progress, locked
 from interlock.lab.errors import HostDidNotBoot, HostExists, HostIsOff
 from interlock.lab.releases import Release
 from interlock.lab.state import HostRecord
@@ -61,15 +61,18 @@ class Lab:
             "state": self.state_of(record),
             "address": record.address,
             "agents": list(record.agents),
+            "filesystem": record.filesystem,
             "root": str(self.root_of(record.name)),
             "log": str(self.log_of(record.name)),
             "created": record.created,
         }
 
 
-def up(lab: Lab, names: Sequence[str], release: Release, chosen: Sequence[str]) -> list[HostRecord]:
+def up(
+    lab: Lab, names: Sequence[str], release: Release, chosen: Sequence[str], filesystem: str = disks.SNAPSHOT
+) -> list[HostRecord]:
     """Make and boot hosts; the image is there. Where one fails, all of this call are removed again."""
-    records = _reserve(lab, names, release, chosen)
+    records = _reserve(lab, names, release, chosen, filesystem)
     try:
         with ThreadPoolExecutor(4) as pool:
             made = list(pool.map(lambda record: _make(lab, record), records))
@@ -88,7 +91,9 @@ def wait_all(lab: Lab, records: Sequence[HostRecord]) -> list[HostRecord]:
     return list(records)
 
 
-def _reserve(lab: Lab, names: Sequence[str], release: Release, chosen: Sequence[str]) -> list[HostRecord]:
+def _reserve(
+    lab: Lab, names: Sequence[str], release: Release, chosen: Sequence[str], filesystem: str
+) -> list[HostRecord]:
     maker = lab.proc.identify(os.getpid())
     with locked(lab.cache, "state.lock"):
         known = {record.name: record for record in state.load_all(lab.cache)}
@@ -102,7 +107,7 @@ def _reserve(lab: Lab, names: Sequence[str], release: Release, chosen: Sequence[
             address = network.free_address(net, taken)
             taken.append(address)
             created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-            record = HostRecord(name, release.name, address, created, tuple(chosen), maker=maker)
+            record = HostRecord(name, release.name, address, created, tuple(chosen), filesystem, maker)
             state.save(lab.cache, record)
             records.append(record)
     return records
@@ -110,7 +115,7 @@ def _reserve(lab: Lab, names: Sequence[str], release: Release, chosen: Sequence[
 
 def _make(lab: Lab, record: HostRecord) -> HostRecord:
     root = lab.root_of(record.name)
-    snapshot(lab.cache.images / record.release, root, lab.runner)
+    disks.make_root(lab.cache, record.release, record.name, record.filesystem, lab.runner)
     (root / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
     (root / "etc/hostname").write_text(f"{record.name}\n")
     (root / "etc/hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n{record.address} {record.name}\n")
@@ -128,6 +133,7 @@ def start(lab: Lab, record: HostRecord) -> HostRecord:
     network.ensure_bridge(lab.cache, lab.runner)
     network.forget_neighbour(lab.cache, lab.runner, record.address)
     _ensure_cgroup2(lab)
+    disks.attach(lab.cache, record.name, lab.runner)
     with open(lab.log_of(record.name), "ab") as log:
         child = lab.runner.start(
             keeper_words(lab, record), stdout=log, stderr=log, outlive=True,
@@ -145,7 +151,7 @@ def keeper_words(lab: Lab, record: HostRecord) -> list[str]:
     group = f"{groups.folder_name(lab.cache)}/{record.name}"
     return [
         "unshare", "--mount", "--propagation", "slave", "sh", "-c", _KEEPER, "interlock-lab",
-        str(lab.cache.mount), group,
+        str(lab.cache.mount), str(lab.root_of(record.name)), group,
         "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--settings=no",
         f"--directory={lab.root_of(record.name)}", f"--machine={machine_name(lab, record.name)}",
         f"--hostname={record.name}", f"--network-bridge={network.bridge_name(lab.cache)}",
@@ -225,7 +231,7 @@ def remove(lab: Lab, record: HostRecord) -> None:
     root = lab.root_of(record.name)
     if root.exists():
         _detach_loops(lab, root)
-    delete_subvolume(root, lab.runner)
+    disks.remove_root(lab.cache, record.name, lab.runner)
     for path in traces(lab, record.name):
         if path.is_dir():
             path.rmdir()

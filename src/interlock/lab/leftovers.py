@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from interlock.lab import groups, network, state
+from interlock.lab import disks, groups, network, state
 from interlock.lab.build import clear_work
-from interlock.lab.cache import delete_subvolume, locked, try_locked
+from interlock.lab.cache import locked, try_locked
 from interlock.lab.hosts import Lab, remove
 from interlock.lab.state import HostRecord
 
@@ -61,8 +61,11 @@ def _strangers(lab: Lab, known: set[str]) -> list[str]:
                 if path.name[2:-4] not in known:
                     path.unlink(missing_ok=True)
             elif path.name not in known:
-                delete_subvolume(path, lab.runner)
+                disks.remove_root(lab.cache, path.name, lab.runner)
                 found.append(f"the root directory of {path.name}")
+        for name in disks.strangers(lab.cache, known):
+            disks.remove_root(lab.cache, name, lab.runner)
+            found.append(f"the disk of {name}")
     return found
 
 

@@ -26,6 +26,7 @@ class HostRecord:
     address: str
     created: str
     agents: tuple[str, ...] = ()
+    filesystem: str = "btrfs"
     maker: Optional[ProcessId] = None
     keeper: Optional[ProcessId] = None
 
@@ -49,8 +50,9 @@ def record_to_json(record: HostRecord) -> dict[str, Any]:
 
 def record_from_json(row: Mapping[str, Any]) -> HostRecord:
     """Read what ``record_to_json`` wrote."""
-    processes = {key: ProcessId(**row[key]) if row[key] else None for key in ("maker", "keeper")}
-    return HostRecord(row["name"], row["release"], row["address"], row["created"], tuple(row["agents"]), **processes)
+    maker, keeper = (ProcessId(**row[key]) if row[key] else None for key in ("maker", "keeper"))
+    agents, filesystem = tuple(row["agents"]), row.get("filesystem", "btrfs")
+    return HostRecord(row["name"], row["release"], row["address"], row["created"], agents, filesystem, maker, keeper)
 
 
 def _path(cache: Cache, name: str) -> Path:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
-from interlock.lab import agents, depots, hosts, leftovers, preflight, ssh, state
+from interlock.lab import agents, depots, disks, hosts, leftovers, preflight, ssh, state
 from interlock.lab.build import ensure_images
 from interlock.lab.cache import close_cache, in_use, locked, open_cache
 from interlock.lab.errors import UnknownDepot
@@ -30,7 +30,9 @@ def build(lab: Lab, names: Sequence[str]) -> list[str]:
         return ensure_images(lab.cache, releases, lab.runner, lab.environment, lab.progress)
 
 
-def up(lab: Lab, name: str, release: str, count: Optional[int], chosen: Sequence[str]) -> list[HostRecord]:
+def up(
+    lab: Lab, name: str, release: str, count: Optional[int], chosen: Sequence[str], *, filesystem: str = disks.SNAPSHOT
+) -> list[HostRecord]:
     """Boot hosts, building their image first where it is missing; all answer ssh when this returns."""
     wanted = find_release(release)
     names = [name] if count is None else [f"{name}-{number}" for number in range(1, count + 1)]
@@ -38,9 +40,11 @@ def up(lab: Lab, name: str, release: str, count: Optional[int], chosen: Sequence
         agents.find_agent(agent)
     for one in names:
         state.check_name(one)
+    disks.check_filesystem(filesystem)
     with _at_work(lab):
         ensure_images(lab.cache, [wanted], lab.runner, lab.environment, lab.progress)
-        return hosts.up(lab, names, wanted, list(dict.fromkeys(chosen)))
+        disks.ensure_first(lab.cache, release, filesystem, lab.runner, lab.progress)
+        return hosts.up(lab, names, wanted, list(dict.fromkeys(chosen)), filesystem)
 
 
 @contextmanager
@@ -99,7 +103,9 @@ def attach(lab: Lab, name: str, words: Sequence[str], terminal: bool) -> int:
 def root_path(lab: Lab, name: str) -> Path:
     """Return where a host's root directory is on this machine."""
     resume(lab)
-    return lab.root_of(state.load(lab.cache, name).name)
+    known = state.load(lab.cache, name).name
+    disks.attach(lab.cache, known, lab.runner)
+    return lab.root_of(known)
 
 
 def depot_paths(lab: Lab, name: str) -> list[Path]:
