@@ -31,7 +31,12 @@ demo: setup
 	@$(VENV)/bin/interlock lab demo
 
 test: setup
+ifdef PYTEST
 	@$(VENV)/bin/pytest $(PYTEST)
+else
+	@$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/host
+	@$(VENV)/bin/pytest tests/lab tests/vm
+endif
 
 check: $(STAMP)
 	@$(VENV)/bin/ruff check src tests bench tools
@@ -46,7 +51,7 @@ bench: setup
 soak: setup
 	@$(PYTHON) bench/soak.py --rounds $(N)
 	@$(PYTHON) bench/kills.py --kills $(N)
-	@INTERLOCK_POINTS=all $(VENV)/bin/pytest tests/host/test_recovery.py
+	@INTERLOCK_POINTS=all $(VENV)/bin/pytest tests/host/test_recovery.py tests/host/test_half.py
 	@$(VENV)/bin/pytest tests/vm/one_power_cut.py
 	@$(PYTHON) bench/power_cuts.py --cuts 10
 

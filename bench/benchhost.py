@@ -53,11 +53,11 @@ def make_lab(work: Path) -> Lab:
 
 
 @contextmanager
-def fresh_host(lab: Lab, release: str, *agents: str) -> Iterator[HostHandle]:
+def fresh_host(lab: Lab, release: str, *agents: str, filesystem: str = "btrfs") -> Iterator[HostHandle]:
     """Boot a host, wait until its boot is over, and take it down at once after use."""
     _wait_until_quiet()
     name = f"bench-{os.getpid()}-{next(_NUMBERS)}"
-    verbs.up(lab, name, release, None, list(agents))
+    verbs.up(lab, name, release, None, list(agents), filesystem=filesystem)
     try:
         host = HostHandle(lab, name)
         host.run(["systemctl", "is-system-running", "--wait"], 30)

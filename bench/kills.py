@@ -1,9 +1,9 @@
 """Kills at random moments of small and whole-system upgrades; after recovery the whole tree is old or new.
 
-Each round: a release, a size, who dies (the engine, its worker, both, or the machine), and when, by chance; the seed is
-printed. The kill comes from outside, at whatever instruction that hits. Then `interlock resume`, and the whole tree is
-compared (content, mode, owner, links, times, attributes) with what it was; what was committed is rolled back first, so
-that this is compared as well.
+Each round: a release (each on its own file system), a size, who dies (engine, worker, both, or the machine), and
+when, by chance; the seed is printed. The kill comes from outside, at whatever instruction that hits. Then `interlock
+resume`, and the whole tree is compared (content, mode, owner, links, times, attributes) with what it was; what was
+committed is rolled back first, so that this is compared as well.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from interlock.lab.hosts import Lab
 from interlock.lab.tree import Content, Seen, differences, tree
 
 WHOLE = {"classic": "classic-current", "current": "current-next"}
+FILESYSTEMS = {"classic": "ext4", "current": "btrfs", "next": "xfs"}
 LIMIT = 180.0
 # How long an upgrade takes here, in seconds, before one has been measured.
 USUAL = {"small": 3.0, "whole": 10.0}
@@ -70,7 +71,7 @@ class Kills:
     def _host(self, release: str) -> HostHandle:
         if release not in self.hosts:
             name = f"bench-kills-{os.getpid()}-{release}"
-            verbs.up(self.lab, name, release, None, [])
+            verbs.up(self.lab, name, release, None, [], filesystem=FILESYSTEMS[release])
             self.hosts[release] = HostHandle(self.lab, name)
             self.trees[release] = tree(self.hosts[release].root, self.content)
         return self.hosts[release]

@@ -64,6 +64,8 @@ class Compiled:
         return self.archive.get_source(name)
 
 
+# What is imported of the host's own (its rpm bindings) leaves nothing behind.
+sys.dont_write_bytecode = True
 archive = zipimporter(sys.path[0])
 try:
     sys.meta_path.insert(0, Compiled(archive, archive.get_data(f"compiled/{MAGIC_NUMBER.hex()}")))

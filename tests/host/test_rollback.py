@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from conftest import Host
 
+from interlock.lab.recipe import Recipe
 from interlock.lab.tree import Content, differences, tree
 
 HostOf = Callable[..., Host]
@@ -110,3 +111,23 @@ def test_history_says_until_when_and_the_policy_decides(host_of: HostOf) -> None
     host.shell('echo \'{"undo": {"weeks": 1}}\' > /etc/interlock/policy.json')
     refused = host.run("interlock", "history", check=False)
     assert (refused.status, "no `weeks`" in refused.stderr) == (2, True)
+
+
+def test_what_a_scriptlet_does_to_a_package_that_stays(host_of: HostOf, depot_on: Callable[..., str]) -> None:
+    """In place, by another file, by taking it away: the snapshot has it, where root is a btrfs subvolume."""
+    host = host_of("current")
+    known = host.run("rpm", "-ql", "lab-tool-02", "lab-tool-03", "lab-tool-04").stdout.split()
+    victims = [path for path in known if (host.root / path.lstrip("/")).is_file() and path.startswith("/usr/")][:3]
+    assert len(victims) == 3
+    script = f"echo more >> {victims[0]}; mv {victims[1]} {victims[1]}.old; rm {victims[2]}; chmod 4700 /usr/bin/env"
+    depot = depot_on(host, [Recipe("lab-tool-01", "2", scripts={"post": script})])
+    old = tree(host.root, CONTENT)
+    host.update(depot, check=True)
+    assert {path for path in victims if path in "".join(differences(old, tree(host.root, CONTENT)))} == set(victims)
+    host.run("interlock", "rollback", "--yes")
+    assert differences(old, tree(host.root, CONTENT))[:5] == []
+    assert list((host.root / "var/lib/interlock/undo").glob("*/snapshot")) == []
+    # By a failing one it comes back at once.
+    failing = Recipe("lab-tool-01", "3", scripts={"post": script, "posttrans": "rm /bin/true"})
+    assert host.update(depot_on(host, [failing])).status == 4
+    assert differences(old, tree(host.root, CONTENT))[:5] == []

@@ -25,6 +25,7 @@ from typing import Optional
 from interlock.boot.guard_units import EXPLAINERS, FIFO, FIFO_KEPT, REFUSED_WRITES, is_ours, links_and_units
 from interlock.errors import InterlockError
 from interlock.host.context import Host
+from interlock.host.hold import FOREIGN, read_hold
 from interlock.host.paths import Paths
 from interlock.system import durable
 
@@ -50,7 +51,6 @@ def raise_guard(host: Host, operation: str, reason: str) -> None:
     marker = Dirty(operation, " ".join(reason.split()), host.clock.now(), host.proc.boot_id())
     durable.write_file(host.paths.dirty, json.dumps(asdict(marker), indent=1) + "\n")
     _put_units(host, marker)
-    host.trace.point("guard.raised")
 
 
 def raise_again(host: Host) -> None:
@@ -61,12 +61,17 @@ def raise_again(host: Host) -> None:
 
 
 def lower_guard(host: Host) -> None:
-    """Allow reboots again: the host has been proven. Harmless where no guard is up."""
-    was_up = os.path.lexists(host.paths.dirty) or bool(our_units(host))
+    """Allow reboots again: the host has been proven. Harmless where no guard is up.
+
+    Not where something else than Interlock has half upgraded the host: an operation that mends this, or fails to, has
+    proven less than that the host is whole.
+    """
+    hold = read_hold(host.paths)
+    if hold is not None and hold.operation == FOREIGN:
+        raise_guard(host, FOREIGN, hold.reason)
+        return
     durable.remove_file(host.paths.dirty)
     clear_units(host)
-    if was_up:
-        host.trace.point("guard.lowered")
 
 
 def read_dirty(paths: Paths) -> Optional[Dirty]:

@@ -10,7 +10,7 @@ from interlock.boot.guard import clear_units, our_units, read_dirty
 from interlock.boot.verdict import Reason, Verdict
 from interlock.errors import InterlockError, Refused
 from interlock.host.context import Host
-from interlock.host.hold import read_hold
+from interlock.host.hold import left_by, read_hold
 from interlock.host.lease import current_owner
 
 LIMIT = 60.0
@@ -64,7 +64,7 @@ def _between(host: Host) -> list[Reason]:
         "While it runs, wait for its end; where it was cut off, run `interlock resume`, which finishes or undoes it."
     )
     detail = f"has not ended: {dirty.reason}"
-    return [Reason("between-two-states", f"operation {dirty.operation}", detail, advice)]
+    return [Reason("between-two-states", left_by(dirty.operation), detail, advice)]
 
 
 def _held(host: Host) -> list[Reason]:
@@ -72,7 +72,7 @@ def _held(host: Host) -> list[Reason]:
     if hold is None:
         return []
     advice = "Run `interlock status`, then `interlock resume`."
-    return [Reason("on-hold", f"operation {hold.operation}", f"left the host on hold: {hold.reason}", advice)]
+    return [Reason("on-hold", hold.by, f"left the host on hold: {hold.reason}", advice)]
 
 
 def refuse(found: Verdict) -> None:

@@ -63,9 +63,10 @@ class Rescued(NamedTuple):
     log: str
 
 
-def prepare_rescue(host: Host, operation: str, store: str, entries: Iterable[Row]) -> None:
+def prepare_rescue(host: Host, operation: str, store: str, entries: Iterable[Row], sums: str = "") -> None:
     """Make the plan for one operation, durably. ``store`` is its undo store, ``entries`` what is to be restored.
 
+    ``sums`` is what `write_plan` has returned for them, if it has been at work already.
     A store that ``mark_proven`` has marked is to be restored again: this is how a rollback begins. RescueNotReady.
     """
     rows = list(entries)
@@ -73,7 +74,7 @@ def prepare_rescue(host: Host, operation: str, store: str, entries: Iterable[Row
         os.makedirs(host.paths.rescue, mode=0o700, exist_ok=True)
         forget_rescue(host.paths)
         durable.remove_file(os.path.join(store, COMMITTED))
-        sums = write_plan(rows, store)
+        sums = sums or write_plan(rows, store)
         inside = "/" + os.path.relpath(store, host.paths.root)
         mounts = mounts_of(host.proc, [inside, *(row.path for row in rows)])
         durable.write_file(_path(host.paths, PLAN), _plan(operation, inside, sums, mounts), 0o600)

@@ -57,7 +57,10 @@ _MODULE_FILES = {"module-setup.sh": "dracut/module-setup.sh", "pre-pivot.sh": "d
 
 
 def install_rescue(host: Host) -> list[str]:
-    """Put unit and hooks in place, durably; return the paths that were made or changed (none, mostly)."""
+    """Put unit and hooks in place, durably; return the paths that were made or changed (none, mostly).
+
+    The unit is for the next boot; systemd need not be told of it now.
+    """
     changed = list(_keep_program(host.paths))
     changed += [path for path, text, mode in _files(host.paths) if _put(path, text, mode)]
     wants = _under(host.paths, UNITS, "sysinit.target.wants", UNIT)
@@ -66,8 +69,6 @@ def install_rescue(host: Host) -> list[str]:
         os.symlink(f"../{UNIT}", wants)
         durable.sync_directory(os.path.dirname(wants))
         changed.append(wants)
-    if changed and os.path.isdir(host.paths.systemd) and host.paths.root == "/":
-        host.runner.run(["systemctl", "daemon-reload"], check=False)
     return changed
 
 
@@ -124,7 +125,7 @@ def _keep_program(paths: Paths) -> Iterator[str]:
         return
     os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
     durable.copy_file(source, f"{target}.new")
-    durable.sync_filesystem(f"{target}.new")
+    durable.sync_file(f"{target}.new")
     os.rename(f"{target}.new", target)
     durable.sync_directory(os.path.dirname(target))
     yield target

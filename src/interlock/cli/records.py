@@ -10,7 +10,7 @@ from typing import Any, Optional
 from interlock.cli.output import print_json, say, say_end, table
 from interlock.cli.progress import Progress
 from interlock.host.context import Host, this_host
-from interlock.host.hold import read_hold
+from interlock.host.hold import FOREIGN, left_by, read_hold
 from interlock.host.lease import current_owner
 from interlock.system.clock import age
 from interlock.upgrade.operation import Operation, find_operation, list_operations, summary
@@ -70,18 +70,26 @@ def _say_status(host: Host, row: dict[str, Any]) -> None:
         say(f"running: operation {row['owner']['operation']} (pid {row['owner']['pid']}), since {since}")
         _say_progress(host, row["owner"]["operation"])
     if row["hold"]:
-        hold = row["hold"]
-        say(f"ON HOLD by operation {hold['operation']}: {hold['reason']}")
-        say("  Do not reboot: the files of some packages are new, the package database is the one from before.")
-        say(f"  Kept for a look: {hold['kept'] or 'nothing'}; `interlock history {hold['operation']}` says more.")
-        say("  `interlock resume` tries to bring it back. When the host has been put right by hand, remove")
-        say(f"  {host.paths.hold} and {host.paths.dirty} to end the hold.")
+        _say_hold(host, row["hold"])
     if row["interrupted"]:
         say(f"cut off: operation {row['interrupted']}; `interlock resume` brings the host to what it was, or was to be")
     if row["last"]:
         say(f"last: {row['last']['id']} {row['last']['state']}  {row['last']['detail']}".rstrip())
     if not any(row.values()):
         say("Nothing runs, nothing is unfinished; this host has no operations yet.")
+
+
+def _say_hold(host: Host, hold: dict[str, Any]) -> None:
+    say(f"ON HOLD, {left_by(hold['operation'])} left it so: {hold['reason']}")
+    if hold["operation"] == FOREIGN:
+        say("  Do not reboot, and install nothing. `interlock resume --depot DIR` completes it with the packages of")
+        say("  that upgrade, or undoes it with those from before. When the host has been put right by hand,")
+        say("  `interlock resume` proves it and ends the hold.")
+        return
+    say("  Do not reboot: the files of some packages are new, the package database is the one from before.")
+    say(f"  Kept for a look: {hold['kept'] or 'nothing'}; `interlock history {hold['operation']}` says more.")
+    say("  `interlock resume` tries to bring it back. When the host has been put right by hand, remove")
+    say(f"  {host.paths.hold} and {host.paths.dirty} to end the hold.")
 
 
 def _say_progress(host: Host, name: str) -> None:

@@ -7,11 +7,11 @@ import os
 from typing import Any
 
 from interlock.boot.guard import raise_again
+from interlock.cli import half
 from interlock.cli.output import consent, print_json, say, say_end
 from interlock.cli.progress import Progress
 from interlock.errors import Refused
 from interlock.host.context import Host, this_host
-from interlock.host.hold import read_hold
 from interlock.host.lease import Lease, busy, current_owner
 from interlock.rpmdb.backend import find_database
 from interlock.upgrade.operation import Operation
@@ -39,6 +39,7 @@ def add_parsers(subparsers: Any) -> None:
     back.add_argument("--json", action="store_true", help="print one JSON value instead of text")
     back.set_defaults(func=run_rollback)
     resume = subparsers.add_parser("resume", help="finish or undo what was cut off, and try again what is on hold")
+    half.add_options(resume)
     resume.add_argument("--boot", action="store_true", help=argparse.SUPPRESS)
     resume.add_argument("--json", action="store_true", help="print one JSON value instead of text")
     resume.set_defaults(func=run_resume)
@@ -51,14 +52,9 @@ def run_rollback(options: argparse.Namespace) -> int:
     if options.expire:
         return _expire(host, options.json)
     operation = find_undoable(host, options.operation)
-    reasons = obstacles(host, operation, find_database(host.runner))
-    if reasons:
-        raise Refused(reasons="; ".join(reasons))
-    changes = explain(host, operation)
-    if options.dry_run and options.json:
-        print_json({"operation": operation.id, "changes": [change._asdict() for change in changes]})
-    if not options.json:
-        _say_changes(operation, changes, options.verbose)
+    changes: list[Change] = []
+    if options.dry_run or options.json or options.verbose or not options.yes:
+        changes = _explain(host, operation, options)
     if options.dry_run or not consent("Go back?", options.yes):
         return 0
     launch(host, operation, "--rollback")
@@ -68,6 +64,19 @@ def run_rollback(options: argparse.Namespace) -> int:
     else:
         say_end(end)
     return 0 if end["error"] is None else int(end["exit_status"])
+
+
+def _explain(host: Host, operation: Operation, options: argparse.Namespace) -> list[Change]:
+    """Look, for whoever has to consent, at what the engine looks at again."""
+    reasons = obstacles(host, operation, find_database(host.runner))
+    if reasons:
+        raise Refused(reasons="; ".join(reasons))
+    changes = explain(host, operation)
+    if options.dry_run and options.json:
+        print_json({"operation": operation.id, "changes": [change._asdict() for change in changes]})
+    if not options.json:
+        _say_changes(operation, changes, options.verbose)
+    return changes
 
 
 def _expire(host: Host, as_json: bool) -> int:
@@ -108,14 +117,5 @@ def run_resume(options: argparse.Namespace) -> int:
         if not options.boot:
             done += resume_held(host)
         done += lower_stale_guard(host)
-    hold = read_hold(host.paths)
-    if options.json:
-        print_json({"done": done, "hold": vars(hold) if hold else None})
-        return 5 if hold else 0
-    for line in done:
-        say(f"  {line}")
-    if hold:
-        say(f"ON HOLD by operation {hold.operation}: {hold.reason}")
-    elif not done:
-        say("Nothing was cut off, nothing is on hold.")
-    return 5 if hold else 0
+    mended = half.Mended() if options.boot else half.mend(host, options, done)
+    return half.report(host, mended, done + mended.done, options)

@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import Any
 
+from interlock.cli.half import look_for_half
 from interlock.cli.output import consent, print_json, say, say_end, table
 from interlock.cli.plan import StageLine, headline, plan_row, quiet, say_defects, say_plan
 from interlock.cli.progress import EventCopy, Handler, Progress, all_of
@@ -14,6 +15,7 @@ from interlock.errors import InterlockError, Refused
 from interlock.host.context import Host, this_host
 from interlock.host.hold import refuse_when_held
 from interlock.host.lease import Lease, busy, current_owner
+from interlock.upgrade.half import refuse_half
 from interlock.upgrade.operation import Request, create_operation, find_operation
 from interlock.upgrade.plan import Plan
 from interlock.upgrade.preflight import Reason, Verdict, preflight
@@ -104,12 +106,14 @@ def _bulletin_row(picture: Picture, one: Any) -> dict[str, Any]:
 def run_check(options: argparse.Namespace) -> int:
     """Print the pre-flight verdict; its exit status is the verdict's."""
     host = this_host()
+    half, reasons = look_for_half(host)
     verdict = preflight(host)
+    verdict = Verdict([*verdict.reasons, *reasons])
     if options.depot and os.geteuid() == 0:
         verdict = Verdict([*verdict.reasons, *_check_depot(host, options)])
     if options.json:
         rows = [vars(reason) for reason in verdict.reasons]
-        print_json({"verdict": verdict.answer, "reasons": rows})
+        print_json({"verdict": verdict.answer, "reasons": rows, "half": half.to_json() if half else None})
     else:
         _say_verdict(verdict)
     return verdict.exit_status
@@ -139,6 +143,8 @@ def run_stage(options: argparse.Namespace) -> int:
     """Fetch and check; print what lies ready."""
     host = this_host()
     _need_root()
+    refuse_when_held(host.paths)
+    _refuse_half(host)
     picture = take_picture(host, options.depot, options.bulletin)
     refuse_problems(picture.plan)
     request = Request(options.depot, options.bulletin, allow_unsigned=options.allow_unsigned)
@@ -192,6 +198,13 @@ def _settle(host: Host, options: argparse.Namespace) -> None:
                 if not options.json:
                     say(f"  {line}")
     refuse_when_held(host.paths)
+    _refuse_half(host)
+
+
+def _refuse_half(host: Host) -> None:
+    """Refuse to go on from a host that something else has half upgraded; it is on hold then."""
+    with Lease(host.paths, "look", host.clock, host.proc):
+        refuse_half(host)
 
 
 def _paths(staged: Staged) -> dict[str, str]:

@@ -10,6 +10,9 @@ from interlock.errors import Held
 from interlock.host.paths import Paths
 from interlock.system import durable
 
+# What stands for the operation of a hold where no operation of ours left the host so: rpm itself was cut off.
+FOREIGN = "foreign"
+
 
 @dataclass(frozen=True)
 class Hold:
@@ -19,6 +22,16 @@ class Hold:
     reason: str
     at: float
     kept: str = ""
+
+    @property
+    def by(self) -> str:
+        """Who left the host so, for people."""
+        return left_by(self.operation)
+
+
+def left_by(operation: str) -> str:
+    """Say to people which operation it was, of ours or of somebody else."""
+    return "something else than Interlock" if operation == FOREIGN else f"operation {operation}"
 
 
 def put_on_hold(paths: Paths, hold: Hold) -> None:
@@ -37,9 +50,9 @@ def read_hold(paths: Paths) -> Optional[Hold]:
         return Hold("unknown", f"{paths.hold} cannot be read: {error}", 0.0)
 
 
-def refuse_when_held(paths: Paths) -> None:
-    """Raise Held if the host is on hold."""
+def refuse_when_held(paths: Paths, mends: str = "") -> None:
+    """Raise Held if the host is on hold; not where ``mends`` names the operation whose hold is to be ended by this."""
     hold = read_hold(paths)
-    if hold is not None:
+    if hold is not None and hold.operation != (mends or None):
         kept = f"; kept for a look: {hold.kept}" if hold.kept else ""
-        raise Held(detail=f"operation {hold.operation} left it so: {hold.reason}{kept}")
+        raise Held(detail=f"{hold.by} left it so: {hold.reason}{kept}")

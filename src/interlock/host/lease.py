@@ -12,7 +12,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Optional
 
-from interlock.errors import Busy
+from interlock.errors import Busy, Refused
 from interlock.host.paths import Paths
 from interlock.system import linux
 from interlock.system.clock import Clock, age
@@ -29,6 +29,12 @@ class Owner:
     since: float
 
 
+class LeaseUnwritable(Refused):
+    """Who is at work on this host cannot be written to {path}: {detail}."""
+
+    hint = "Nothing was changed. Make it writable; without it two could change the host at a time."
+
+
 class Lease:
     """Held while the context lasts; Busy where somebody else has it, named with the age of his lease."""
 
@@ -37,8 +43,11 @@ class Lease:
         self.descriptor = -1
 
     def __enter__(self) -> Lease:
-        os.makedirs(self.paths.state, mode=0o755, exist_ok=True)
-        self.descriptor = os.open(self.paths.lease, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            os.makedirs(self.paths.state, mode=0o755, exist_ok=True)
+            self.descriptor = os.open(self.paths.lease, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise LeaseUnwritable(path=self.paths.lease, detail=error.strerror) from None
         try:
             linux.lock_whole_file(self.descriptor)
         except (BlockingIOError, PermissionError):

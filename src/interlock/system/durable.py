@@ -33,6 +33,15 @@ def sync_filesystem(path: str) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: str) -> None:
+    """Make one file's content durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_payload(roots: Iterable[str]) -> None:
     """Make what was written below some directories durable: each file system among them once."""
     seen = set()

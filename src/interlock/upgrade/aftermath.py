@@ -79,7 +79,8 @@ def _tell(events: EventSink, one: Nested, lost: Sequence[str]) -> str:
 
 def tell_readers(host: Host, events: EventSink, previous: str) -> None:
     """Tell who still reads the database from before, and what each of them waits for; none of them is ended."""
-    readers = {pid: name for pid, name in database_users(previous, host.proc).items() if pid != os.getpid()}
+    ours = {os.getpid(), *below(host.proc, os.getpid())}
+    readers = {pid: name for pid, name in database_users(previous, host.proc).items() if pid not in ours}
     if not readers:
         return
     facts = _look_at_readers(host, previous)

@@ -10,12 +10,11 @@ because the transaction may be replacing it.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional
 
-from interlock.boot.guard import lower_guard, raise_guard
+from interlock.boot.guard import lower_guard
 from interlock.boot.rescue import forget_rescue, install_rescue, mark_proven
 from interlock.errors import ExitStatus, InterlockError, Refused, RolledBack
 from interlock.events import EventSink
@@ -27,9 +26,10 @@ from interlock.rpmdb.backend import Database, find_database
 from interlock.rpmdb.lock import RpmLock
 from interlock.rpmdb.shadow import kept_copies
 from interlock.system import durable
+from interlock.system.priority import behind_others
 from interlock.upgrade import aftermath, proof, retreat
 from interlock.upgrade import state as states
-from interlock.upgrade.aside import Aside
+from interlock.upgrade.aside import Aside, beside
 from interlock.upgrade.isolation import Isolation, choose_isolation
 from interlock.upgrade.journal import Journal
 from interlock.upgrade.listener import TransactionListener
@@ -90,7 +90,7 @@ class Engine:
     def _under_lease(self) -> None:
         with Lease(self.host.paths, self.operation.id, self.host.clock, self.host.proc):
             self.host.trace.point("lease.taken")
-            refuse_when_held(self.host.paths)
+            refuse_when_held(self.host.paths, self.request.mends)
             database = find_database(self.host.runner)
             with RpmLock(database, self.host.proc):
                 self.host.trace.point("lock.taken")
@@ -101,14 +101,15 @@ class Engine:
     def _under_lock(self, database: Database) -> None:
         isolation = choose_isolation(self.host, database, self.operation.id, self.request.isolation)
         self.journal.intent("isolate", kind=isolation.kind, shadow=isolation.shadow.path, database=database.path)
-        with isolation:
+        with Aside(self.undo.warm_up), isolation:
             try:
-                with WorkerProcess(self._job(isolation), self.host.trace) as worker:
+                # Whatever we do while the worker is there is for a processor that has nothing else to do: looking,
+                # linking, reading back what rpm has written. Others' queries come first.
+                with WorkerProcess(self._job(isolation), self.host.trace) as worker, behind_others(BACKGROUND):
                     self._prepare(isolation, worker)
                     transaction = self._apply(isolation, worker)
-                with Aside(self.undo.remember_after) as after:
-                    self._verify(isolation, transaction)
-                    after.wait()
+                with behind_others(BACKGROUND):
+                    beside(self.undo.remember_after, lambda: self._verify(isolation, transaction))
                 self.enter(states.Verified(files=self.checker.files, packages=len(transaction.result["nevras"])))
                 self.host.trace.point("verified")
                 self._commit(isolation)
@@ -120,15 +121,18 @@ class Engine:
         self._prune(database)
 
     def _job(self, isolation: Isolation) -> Job:
+        here = frozenset(self.operation.read_json("staged.json")["installed"])
         elements = tuple(
-            Element(nevra, path, beside=Nevra.parse(nevra).name in INSTALL_ONLY) for nevra, path in self.files.items()
+            Element(nevra, path, beside=Nevra.parse(nevra).name in INSTALL_ONLY, again=nevra in here)
+            for nevra, path in self.files.items()
         )
         return Job(
             elements=elements, removed=self._removed(), database=isolation.database.path, shadow=isolation.bind,
             # Behind the gate, or with a lock outside of the database, the worker would meet the engine's own lock.
             lock="" if isolation.hides_lock else self.operation.path("rpm.lock"),
             output=self.operation.path("scriptlets.log"),
-            nice=self.request.nice,
+            nice=self.request.nice, back=self.request.back,
+            erased=tuple(str(one.nevra) for one in self.plan.removals) if self.request.back else (),
         )  # fmt: skip
 
     def _removed(self) -> dict[str, str]:
@@ -163,9 +167,8 @@ class Engine:
             self.collector.other(message["paths"])
         elif kind == "loaded":
             # While the worker makes its test transaction.
-            self._fill_undo_store()
             self.journal.intent("guard")
-            raise_guard(self.host, self.operation.id, f"operation {self.operation.id} is changing packages")
+            retreat.refuse_reboots(self.host, self.operation, "changing packages", self._fill_undo_store)
 
     def _fill_undo_store(self) -> None:
         self.journal.intent("undo", folder=self.undo.folder)
@@ -197,9 +200,7 @@ class Engine:
         transaction = TransactionListener(self.events, self.checker, watch, len(self.files))
         self.transaction = transaction
         worker.go()
-        # Reading back what rpm has written is for a processor that has nothing else to do: others' queries come first.
-        with _behind_others():
-            self._follow(worker, transaction, watch)
+        self._follow(worker, transaction, watch)
         self.enter(states.Applied(failed_scripts=tuple(transaction.failed_scripts)))
         self.host.trace.point("applied")
         return transaction
@@ -259,10 +260,10 @@ class Engine:
         self.journal.outcome("commit", previous=previous)
         self.enter(states.Committed(previous=previous))
         self.host.trace.point("committed")
-        lower_guard(self.host)
         forget_rescue(self.host.paths)
         # A reader that hung in a poisoned environment stays hung: it is named, not ended.
-        aftermath.tell_readers(self.host, self.events, previous)
+        beside(lambda: lower_guard(self.host), lambda: aftermath.tell_readers(self.host, self.events, previous))
+        self.host.trace.point("guard.lowered")
 
     def _prune(self, database: Database) -> None:
         """Remove old databases that no operation can be taken back with; what waits for a person stays."""
@@ -278,10 +279,12 @@ class Engine:
         if isinstance(self.state, (states.Committed, states.Done)):
             return
         if not isinstance(self.state, (states.Applying, states.Applied, states.Verified)):
-            retreat.finish(self.host, self.undo)
+            retreat.finish(self.host)
+            self.undo.shrink()
             return
         text = self._retreat(isolation, error)
-        restarted = retreat.finish(self.host, self.undo, self.operation.began)
+        restarted = retreat.finish(self.host, self.operation.began(self.host.proc.boot_id()))
+        self.undo.shrink()
         parts = [str(error).rstrip("."), text, *([restarted] if restarted else [])]
         raise RolledBack(detail=". ".join(parts)) from error
 
@@ -309,17 +312,6 @@ class Engine:
 
 def _unplanned(findings: Sequence[Finding]) -> str:
     return f"the new state is not the planned one: {summary(findings)}"
-
-
-@contextlib.contextmanager
-def _behind_others() -> Iterator[None]:
-    """Let every other process of the host go first; root may take its own place again afterwards."""
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    os.setpriority(os.PRIO_PROCESS, 0, max(before, BACKGROUND))
-    try:
-        yield
-    finally:
-        os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 def exit_status_of(error: Optional[BaseException], state: states.State) -> ExitStatus:

@@ -5,6 +5,7 @@ The folder is made before anything of the host is changed and is never removed b
 
 from __future__ import annotations
 
+import calendar
 import json
 import os
 import secrets
@@ -20,12 +21,17 @@ from interlock.system import durable
 from interlock.upgrade import state as states
 from interlock.upgrade.journal import Journal, Record, current_state, read_journal
 
+# The names of operations sort as they began.
+STAMP = "%Y%m%d-%H%M%S"
+
 
 @dataclass(frozen=True)
 class Request:
     """What was asked for. ``nice`` is added to the worker's niceness (nice(2)).
 
-    ``script_limit`` is how long a scriptlet may take, in seconds; 0 is without limit.
+    ``script_limit`` is how long a scriptlet may take, in seconds; 0 is without limit. ``mends`` names the hold that
+    does not refuse this operation, because it is to end it.
+    ``back`` is for a plan with earlier versions, the same ones anew, and removals without a successor.
     """
 
     depot: str
@@ -34,6 +40,8 @@ class Request:
     allow_unsigned: bool = False
     nice: int = 0
     script_limit: float = 0.0
+    mends: str = ""
+    back: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,13 @@ class Operation:
         """The systemd unit that its engine runs in."""
         return f"interlock-{self.id}.service"
 
-    @property
-    def began(self) -> float:
-        """When it was made, in seconds since the epoch: its first record's time."""
-        return self.records()[0].at
+    def began(self, boot: str) -> int:
+        """Return when who made it was started, in clock ticks since the boot of that id; 0 where that was before it.
+
+        Not a time of day: somebody may set the clock back in the middle.
+        """
+        maker = self.records()[0].writer
+        return maker.started if maker.boot == boot else 0
 
     @property
     def events(self) -> str:
@@ -95,15 +106,27 @@ def create_operation(host: Host, request: Request, plan: Mapping[str, Any], stag
 
     Raises Refused where the journal cannot be written: without it nothing may be changed.
     """
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(host.clock.now()))
-    name = f"{stamp}-{secrets.token_hex(2)}"
-    operation = Operation(name, os.path.join(host.paths.operations, name))
     try:
+        name = f"{_stamp(host)}-{secrets.token_hex(2)}"
+        operation = Operation(name, os.path.join(host.paths.operations, name))
         _fill(host, operation, request, plan, staged)
     except OSError as error:
         raise Refused(reasons=f"the journal in {host.paths.state} cannot be written: {error}") from None
     host.trace.point("operation.created")
     return operation
+
+
+def _stamp(host: Host) -> str:
+    """Return the time of day, or a second more than the last operation's where the clock has been set back."""
+    now = time.strftime(STAMP, time.gmtime(host.clock.now()))
+    last = max((one.id[: len(now)] for one in list_operations(host.paths)), default="")
+    if now > last:
+        return now
+    try:
+        return time.strftime(STAMP, time.gmtime(calendar.timegm(time.strptime(last, STAMP)) + 1))
+    except ValueError:
+        # Not a name of ours.
+        return now
 
 
 def _fill(

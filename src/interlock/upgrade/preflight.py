@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from interlock.errors import InterlockError
@@ -64,7 +64,11 @@ def preflight(host: Host) -> Verdict:
     except (InterlockError, OSError) as error:
         reasons.append(Reason("package database", "unknown", str(error)))
         return Verdict(reasons)
-    reasons += [_database(database, installed), _duplicates(installed), _lock(host, database)]
+    lock, twice = _lock(host, database), _duplicates(installed)
+    if lock.level == "deny" and twice.level == "deny":
+        # In the middle of a transaction it is so.
+        twice = replace(twice, level="note")
+    reasons += [_database(database, installed), twice, lock]
     reasons += [_isolation(database), _space(database), *_agents(host, database)]
     return Verdict(reasons)
 
@@ -78,7 +82,7 @@ def _root() -> Reason:
 def _hold(host: Host) -> Reason:
     hold = read_hold(host.paths)
     if hold is not None:
-        return Reason("hold", "deny", f"operation {hold.operation}: {hold.reason}", 5)
+        return Reason("hold", "deny", f"{hold.by}: {hold.reason}", 5)
     return Reason("hold", "ok", "none")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Callable
 
@@ -38,10 +38,16 @@ def read_installed(host: Host) -> tuple[Database, tuple[Package, ...]]:
         return database, tuple(installed_packages(copy))
 
 
-def take_picture(host: Host, location: str, bulletins: Sequence[str]) -> Picture:
-    """Read the depot and the host and plan between them. Raises BadDepot, UnknownBulletin."""
+def take_picture(
+    host: Host, location: str, bulletins: Sequence[str], without: Collection[str] = frozenset()
+) -> Picture:
+    """Read the depot and the host and plan between them. Raises BadDepot, UnknownBulletin.
+
+    ``without`` are installed packages (NEVRAs) to plan as if they were not there.
+    """
     depot = open_depot(location)
     database, installed = read_installed(host)
+    installed = tuple(one for one in installed if str(one.nevra) not in without)
     plan = make_plan(installed, depot, bulletins=bulletins)
     looked_up: frozenset[str] = frozenset()
     while not looked_up.issuperset(plan.missing_files):

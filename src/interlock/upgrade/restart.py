@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 
 from interlock.host.context import Host
-from interlock.upgrade.aftermath import TICKS
 
 LIMIT = 90.0
 DELETED = " (deleted)"
@@ -18,17 +17,15 @@ DELETED = " (deleted)"
 SPARED = ("dbus.service", "dbus-broker.service", "systemd-logind.service", "interlock-", "user@", "session-")
 
 
-def restart_services(host: Host, began: float) -> list[str]:
-    """Restart what was started since ``began`` (seconds since the epoch) from a program that is gone; return which."""
+def restart_services(host: Host, began: int) -> list[str]:
+    """Restart what was started since ``began`` (clock ticks since boot) from a program that is gone; return which."""
     if not os.path.isdir(host.paths.systemd):
         return []
-    age = host.clock.now() - began
-    since = ((host.proc.uptime() or 0.0) - age) * TICKS
     gone = [pid for pid in host.proc.pids() if _program(host, pid).endswith(DELETED)]
     if 1 in gone:
         # The manager itself was replaced: it goes back to the old program, with all it knows.
         host.runner.run(["systemctl", "daemon-reexec"], timeout=LIMIT, check=False)
-    units = sorted({host.proc.unit(pid) for pid in gone if (host.proc.start_time(pid) or 0) >= since})
+    units = sorted({host.proc.unit(pid) for pid in gone if (host.proc.start_time(pid) or 0) >= began})
     wanted = [unit for unit in units if unit.endswith(".service") and not unit.startswith(SPARED)]
     if wanted:
         host.runner.run(["systemctl", "--no-block", "try-restart", *wanted], timeout=LIMIT, check=False)

@@ -7,9 +7,9 @@ be done again: a retreat that was cut off is begun anew and comes to the same en
 from __future__ import annotations
 
 import os
-from typing import Optional
+from typing import Callable, Optional
 
-from interlock.boot.guard import lower_guard
+from interlock.boot.guard import lower_guard, raise_guard
 from interlock.boot.rescue import forget_rescue
 from interlock.errors import InterlockError
 from interlock.host.context import Host
@@ -18,6 +18,7 @@ from interlock.rpmdb.gate import gate
 from interlock.rpmdb.shadow import Shadow, obstacle
 from interlock.system import durable
 from interlock.upgrade.aftermath import left_behind
+from interlock.upgrade.aside import beside
 from interlock.upgrade.ending import GRACE, Ending
 from interlock.upgrade.isolation import restore_content
 from interlock.upgrade.operation import Operation
@@ -35,6 +36,12 @@ class NotAsBefore(InterlockError):
     hint = "Do not reboot. `interlock status` says what is unfinished; `interlock resume` tries again."
 
 
+def refuse_reboots(host: Host, operation: Operation, why: str, meanwhile: Callable[[], object]) -> None:
+    """Raise the guard, beside what is done meanwhile: it waits for systemd most of the time."""
+    beside(lambda: raise_guard(host, operation.id, f"operation {operation.id} is {why}"), meanwhile)
+    host.trace.point("guard.raised")
+
+
 def end_left_processes(host: Host, operation: Operation) -> str:
     """End what the scriptlets of an operation have left running, for it may go on changing files; return whom."""
     ending = Ending(host.proc, host.clock, left_behind(host, operation.path("scriptlets.log"), operation.unit))
@@ -50,8 +57,11 @@ def restore_files(host: Host, store: UndoStore) -> list[Change]:
     """Put every path back, and look whether all are now as before. NotAsBefore, StoreDamaged."""
     if not store.complete:
         raise NotAsBefore(detail=f"the undo store {store.folder} is not there, or was not finished")
-    made = store.go_back()
-    left = [f"{change.path} ({change.what})" for change in store.changes()]
+    made, still = store.go_back()
+    if still:
+        # What is not as its name and its inode say: all that is known of those paths is set once more.
+        still = store.go_back()[1]
+    left = [f"{change.path} ({change.what})" for change in still]
     if left:
         more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
         raise NotAsBefore(detail=f"still not as before: {', '.join(left[:SHOWN])}{more}")
@@ -61,15 +71,14 @@ def restore_files(host: Host, store: UndoStore) -> list[Change]:
     return made
 
 
-def finish(host: Host, store: UndoStore, began: Optional[float] = None) -> str:
-    """Allow reboots again, drop the store, which has nothing more to give, and restart what runs gone programs.
+def finish(host: Host, began: Optional[int] = None) -> str:
+    """Allow reboots again, and restart what runs gone programs.
 
-    ``began`` is when the operation began, in seconds since the epoch; None after a boot, where nothing of it runs.
+    ``began`` is when the operation began, in clock ticks since the boot; None after a boot, where nothing of it runs.
     Returns what was restarted, for people.
     """
     lower_guard(host)
     forget_rescue(host.paths)
-    store.shrink()
     restarted = [] if began is None else restart_services(host, began)
     return f"Restarted, because their new programs are gone: {', '.join(restarted)}" if restarted else ""
 

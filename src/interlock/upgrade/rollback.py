@@ -10,7 +10,6 @@ import os
 from collections.abc import Set
 from typing import Optional
 
-from interlock.boot.guard import raise_guard
 from interlock.errors import Refused, UsageError
 from interlock.events import EventSink
 from interlock.host.context import Host
@@ -22,7 +21,8 @@ from interlock.rpmdb.lock import RpmLock
 from interlock.rpmdb.reader import installed_packages, private_copy
 from interlock.upgrade import proof, retreat
 from interlock.upgrade import state as states
-from interlock.upgrade.journal import Journal
+from interlock.upgrade.aside import beside
+from interlock.upgrade.journal import Journal, JournalDamaged
 from interlock.upgrade.operation import Operation, list_operations
 from interlock.upgrade.plan import IGNORED, Plan
 from interlock.upgrade.settle import last_intent
@@ -53,10 +53,13 @@ class Rollback:
         with Lease(self.host.paths, self.operation.id, self.host.clock, self.host.proc):
             refuse_when_held(self.host.paths)
             database = find_database(self.host.runner)
-            with RpmLock(database, self.host.proc):
+            with RpmLock(database, self.host.proc), self.undo.checking():
                 self._back(database)
-        self.restarted = retreat.finish(self.host, self.undo, self.operation.began)
+        beside(self.undo.shrink, self._finish)
         return self.state
+
+    def _finish(self) -> None:
+        self.restarted = retreat.finish(self.host, self.operation.began(self.host.proc.boot_id()))
 
     @property
     def message(self) -> str:
@@ -75,8 +78,7 @@ class Rollback:
             raise Refused(reasons="; ".join(reasons))
         proof.preload(self.host.runner)
         reason = "asked for by `interlock rollback`"
-        self.undo.prepare_going_back()
-        raise_guard(self.host, self.operation.id, f"operation {self.operation.id} is being rolled back")
+        retreat.refuse_reboots(self.host, self.operation, "being rolled back", self.undo.prepare_going_back)
         self._enter(states.RollingBack(reason=reason))
         try:
             self.changes = retreat.restore_files(self.host, self.undo)
@@ -113,7 +115,10 @@ def isolation_of(operation: Operation) -> str:
 
 def can_be_undone(host: Host, operation: Operation) -> bool:
     """Say whether an operation is committed and all that is needed to take it back is still there."""
-    state = operation.state()
+    try:
+        state = operation.state()
+    except JournalDamaged:
+        return False
     store = UndoStore(host, operation.id)
     return isinstance(state, states.Done) and store.proven and os.path.isdir(previous_of(operation))
 

@@ -72,7 +72,8 @@ def _undo(host: Host, operation: Operation, state: states.State, isolate: dict[s
     chain = [state]
     if not isinstance(state, states.RollingBack):
         chain.append(states.RollingBack(reason=reason))
-    retreat.finish(host, UndoStore(host, operation.id))
+    retreat.finish(host)
+    UndoStore(host, operation.id).shrink()
     _enter(host, operation, [*chain, states.RolledBack(reason=reason)])
     return f"operation {operation.id} is rolled back: {reason}"
 
@@ -106,8 +107,10 @@ def _go_back(host: Host, operation: Operation, records: list[Record], state: sta
     text = f"{reason}. {retreat.in_words(changes, store)}"
     _enter(host, operation, [chain[-1], states.RolledBack(reason=text)])
     _release(host, operation)
-    began = operation.began if records[-1].writer.boot == host.proc.boot_id() else None
-    restarted = retreat.finish(host, store, began)
+    boot = host.proc.boot_id()
+    began = operation.began(boot) if records[-1].writer.boot == boot else None
+    restarted = retreat.finish(host, began)
+    store.shrink()
     return f"operation {operation.id} is rolled back: {text}" + (f". {restarted}" if restarted else "")
 
 

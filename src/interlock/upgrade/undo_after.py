@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from interlock.system import durable
-from interlock.upgrade.undo_walk import read_skipped, watched
+from interlock.upgrade.undo_walk import watched
 
 if TYPE_CHECKING:
     from interlock.upgrade.undo_restore import Restorer
@@ -32,9 +32,8 @@ def stamp_of(path: str) -> str:
 
 def strangers(restorer: Restorer) -> list[str]:
     """Return the paths in the trees of the system that were not there before, and that no package is known to bring."""
-    skipped = read_skipped(restorer.folder)
     found = watched(restorer.root)
-    return sorted(path for path in found if path not in restorer.by_path and path not in skipped)
+    return sorted(path for path in found if path not in restorer.by_path and path not in restorer.skipped)
 
 
 def write_after(path: str, restorer: Restorer) -> int:
@@ -47,8 +46,8 @@ def write_after(path: str, restorer: Restorer) -> int:
 
 def read_after(path: str) -> Mapping[str, str]:
     """Return the stamps by path; ValueError where the list was cut short."""
-    with open(path, encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream]
+    with open(path, "rb") as stream:
+        rows = json.loads(b"[" + b",".join(stream.read().splitlines()) + b"]")
     if not rows or rows.pop() != len(rows):
         raise ValueError(f"{path} was cut short")
     return dict(rows)

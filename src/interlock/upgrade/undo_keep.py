@@ -14,11 +14,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Callable, NamedTuple
 
 from interlock.system import durable
-from interlock.upgrade.undo_entry import ABSENT, FILE, FOLDER, Entry, look_at, write_manifest
+from interlock.upgrade.aside import beside, in_two
+from interlock.upgrade.undo_entry import ABSENT, FOLDER, Entry, describe, lstat, write_manifest
 from interlock.upgrade.undo_walk import COPIED_TREES, WATCHED_TREES, walk, write_skipped
 
 MANIFEST, FILES, COMPLETE = "manifest.jsonl", "files", "complete"
@@ -60,49 +62,71 @@ class Keeper:
 
     def __init__(self, folder: str, concern: Concern, root: str = "/") -> None:
         self.folder, self.concern, self.root = folder, concern, root
-        self.linked = self.copied = self.bytes = 0
+        self.linked = self.copied = self.bytes = self.unnamed = 0
+        self.device = -1
         self.skipped: set[str] = set()
         self.entries: list[Entry] = []
         self.parents: dict[str, str] = {}
-        self.folders: dict[str, int] = {}
+        self.folders: dict[str, str] = {}
         self.twins: dict[tuple[int, int], str] = {}
         # Packages name files through links among their parents (/lib/libc.so.6); the disk has one real name.
         self.replaced = {self._resolved(path): owned for path, owned in concern.replaced.items()}
 
-    def keep(self) -> Kept:
-        """Fill the store, durably."""
+    def keep(self, meanwhile: Callable[[Sequence[Entry]], None] = lambda entries: None) -> Kept:
+        """Fill the store, durably. ``meanwhile`` is done with its entries while the disk has its work."""
         os.makedirs(os.path.join(self.folder, FILES), mode=0o700)
+        self.device = os.stat(self.folder).st_dev
+        entries = [self._entry(path) for path in sorted(self.paths())]
+        said = in_two(self._keep_all, [entry for entry in entries if entry.name])
+        others = {path: (how, digest) for path, how, digest in said}
+        self.entries = [self._as_kept(entry, *others.get(entry.path, ("", ""))) for entry in entries]
         with open(os.path.join(self.folder, MANIFEST), "w", encoding="utf-8") as stream:
-            number = write_manifest(stream, self._entries())
-            stream.flush()
-            os.fsync(stream.fileno())
+            number = write_manifest(stream, self.entries)
         write_skipped(self.folder, self.skipped)
-        durable.sync_filesystem(self.folder)
+        beside(lambda: durable.sync_filesystem(self.folder), lambda: meanwhile(self.entries))
         durable.write_file(os.path.join(self.folder, COMPLETE), f"{number}\n")
         return Kept(number, self.linked, self.copied, self.bytes)
 
-    def _entries(self) -> Iterator[Entry]:
-        for path in sorted(self.paths()):
-            self.entries.append(self._entry(path))
-            yield self.entries[-1]
-
     def _entry(self, path: str) -> Entry:
-        entry, found = look_at(self._real(path))
-        entry = entry._replace(path=path)
-        if found is None or entry.kind != FILE:
-            return entry
+        """Return what is at a path, with how its content is going to be kept, and under which name."""
+        real = self._real(path)
+        found = lstat(real)
+        if found is None:
+            return Entry(path, ABSENT)
+        if not stat.S_ISREG(found.st_mode):
+            return describe(path, real, found)
         first = self.twins.setdefault((found.st_dev, found.st_ino), path) if found.st_nlink > 1 else path
-        return entry._replace(twin=first) if first != path else self._with_content(entry, self._name(path))
+        if first != path:
+            return describe(path, real, found, twin=first)
+        how, digest = self._intended(path, found)
+        return describe(path, real, found, how=how, digest=digest, name=self._name(path))
+
+    def _intended(self, path: str, found: os.stat_result) -> tuple[str, str]:
+        """Return how a content is to be kept, and its digest where it is known without reading it.
+
+        A package's own digest counts where size and time say that the file is still the one that it brought.
+        """
+        owned = self.replaced.get(path)
+        if owned is None or not self._may_link(path, owned) or found.st_dev != self.device:
+            return "copy", ""
+        same = (owned.size, owned.modified) == (found.st_size, found.st_mtime_ns // 10**9)
+        return "link", owned.digest if same else ""
 
     def _name(self, path: str) -> str:
         """Return a name in the store: a directory for each of the host's, so that many go back by one command."""
         parent, base = os.path.split(path)
+        if "\\" in base or "\n" in base:
+            # A list for a shell has no room for these in a name.
+            self.unnamed += 1
+            return f"{self._folder('')}/{self.unnamed}"
+        return f"{self._folder(parent)}/{base}"
+
+    def _folder(self, parent: str) -> str:
+        """Return the store's directory for one of the host's; no directory of a host has an empty name."""
         if parent not in self.folders:
-            self.folders[parent] = len(self.folders)
-            os.mkdir(os.path.join(self.folder, FILES, str(self.folders[parent])), 0o700)
-        # A list for a shell has no room for these in a name.
-        plain = "\\" not in base and "\n" not in base
-        return f"{self.folders[parent]}/{base if plain else self.linked + self.copied}"
+            self.folders[parent] = f"{len(self.folders)}"
+            os.mkdir(os.path.join(self.folder, FILES, self.folders[parent]), 0o700)
+        return self.folders[parent]
 
     def _real(self, path: str) -> str:
         return path if self.root == "/" else os.path.join(self.root, path.lstrip("/"))
@@ -124,29 +148,37 @@ class Keeper:
 
     def _resolved_folder(self, path: str) -> str:
         """Return the real name of a directory, without the slash at its end."""
-        real = os.path.realpath(self._real(path) or "/")
+        if not path:
+            return ""
+        named = self._resolved(path)
+        if not os.path.islink(self._real(named)):
+            return named
+        real = os.path.realpath(self._real(named))
         if self.root != "/":
             real = os.path.normpath("/" + os.path.relpath(real, os.path.realpath(self.root)))
         return real.rstrip("/")
 
-    def _with_content(self, entry: Entry, name: str) -> Entry:
-        owned = self.replaced.get(entry.path)
-        target = os.path.join(self.folder, FILES, name)
-        source = self._real(entry.path)
-        if owned is not None and self._may_link(entry.path, owned) and _link(source, target):
-            self.linked += 1
-            return entry._replace(how="link", name=name, digest=self._digest(entry, owned, source))
-        self.copied += 1
-        self.bytes += entry.size
-        return entry._replace(how="copy", name=name, digest=_copy(source, target))
+    def _keep_all(self, entries: Sequence[Entry]) -> list[tuple[str, str, str]]:
+        """Link or copy the contents; return path, way and digest of those of which not all was known."""
+        found = []
+        for entry in entries:
+            source, target = self._real(entry.path), os.path.join(self.folder, FILES, entry.name)
+            if entry.how != "link" or not _link(source, target):
+                found.append((entry.path, "copy", _copy(source, target)))
+            elif not entry.digest:
+                found.append((entry.path, "link", digest_of(source)))
+        return found
+
+    def _as_kept(self, entry: Entry, how: str, digest: str) -> Entry:
+        kept = entry._replace(how=how, digest=digest) if how else entry
+        self.linked += kept.how == "link"
+        if kept.how == "copy":
+            self.copied += 1
+            self.bytes += kept.size
+        return kept
 
     def _may_link(self, path: str, owned: Owned) -> bool:
         return not owned.config and not path.startswith(tuple(f"{tree}/" for tree in COPIED_TREES))
-
-    def _digest(self, entry: Entry, owned: Owned, source: str) -> str:
-        """Return the digest of a linked file: its package's, where size and time say that it is that file still."""
-        same = owned.digest and owned.size == entry.size and owned.modified == entry.modified // 10**9
-        return owned.digest if same else digest_of(source)
 
 
 def _link(source: str, target: str) -> bool:
@@ -155,6 +187,9 @@ def _link(source: str, target: str) -> bool:
     except OSError as error:
         if error.errno in _NO_LINK:
             return False
+        if error.errno == errno.EEXIST and os.path.samefile(source, target):
+            # By the process beside us, before it failed.
+            return True
         raise
     return True
 

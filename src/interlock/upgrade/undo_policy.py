@@ -21,6 +21,8 @@ from interlock.errors import UsageError
 from interlock.host.context import Host
 from interlock.host.paths import Paths
 from interlock.system import durable
+from interlock.upgrade import state as states
+from interlock.upgrade.journal import JournalDamaged
 from interlock.upgrade.operation import Operation, list_operations
 from interlock.upgrade.rollback import can_be_undone, previous_of
 from interlock.upgrade.undo import UndoStore
@@ -84,6 +86,7 @@ def expire(host: Host, policy: UndoPolicy, coming: int = 0) -> list[Operation]:
     ``coming`` is how many more can be in a moment: place is made for them.
     """
     able = undoable(host)
+    _drop_useless(host)
     late = [one for one in able if until(one, policy) <= host.clock.now()]
     kept = [one for one in able if one not in late]
     beyond = kept[: max(0, len(kept) + coming - policy.operations)]
@@ -94,6 +97,18 @@ def expire(host: Host, policy: UndoPolicy, coming: int = 0) -> list[Operation]:
         dropped.append(rest.pop(0))
         _drop(host, dropped[-1:])
     return dropped
+
+
+def _drop_useless(host: Host) -> None:
+    """Remove what is left of the stores of operations that have come to their end and cannot be taken back."""
+    for operation in list_operations(host.paths):
+        try:
+            state = operation.state()
+        except JournalDamaged:
+            # What it did is unknown: its store may be all there is to find out with.
+            continue
+        if isinstance(state, states.RolledBack):
+            UndoStore(host, operation.id).shrink()
 
 
 def _drop(host: Host, operations: Sequence[Operation]) -> None:

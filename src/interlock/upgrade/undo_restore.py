@@ -8,19 +8,21 @@ brought; whatever else lies in them is moved aside, never removed.
 
 from __future__ import annotations
 
-import base64
+import functools
 import os
-import stat
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Optional
 
 from interlock.errors import InterlockError
 from interlock.system import durable
+from interlock.upgrade import undo_snapshot
+from interlock.upgrade.aside import Asked, in_two
 from interlock.upgrade.undo_after import stamp_of
-from interlock.upgrade.undo_entry import ABSENT, FILE, FOLDER, LINK, SPECIAL, Entry, look_at, read_manifest
+from interlock.upgrade.undo_entry import ABSENT, FILE, FOLDER, LINK, Entry, has_metadata, kind_of, lstat, read_manifest
 from interlock.upgrade.undo_keep import FILES, MANIFEST, digest_of
-
-TEMPORARY = ".interlock-undo"
+from interlock.upgrade.undo_put import copy_aside, put_back, remove_extra, set_metadata
+from interlock.upgrade.undo_walk import read_skipped
 
 
 class StoreDamaged(InterlockError):
@@ -45,17 +47,26 @@ class Restorer:
 
     def __init__(self, folder: str, root: str = "/") -> None:
         self.folder, self.root = folder, root
-        self.entries = read_manifest(os.path.join(folder, MANIFEST))
+        kept = read_manifest(os.path.join(folder, MANIFEST))
+        try:
+            self.skipped = read_skipped(folder)
+        except (OSError, ValueError, zlib.error) as error:
+            raise StoreDamaged(folder=folder, detail=f"its list of what it did not keep: {error}") from None
+        self.entries = [*kept, *undo_snapshot.changed(root, folder, self.skipped)]
         self.by_path: Mapping[str, Entry] = {entry.path: entry for entry in self.entries}
         # Paths that were not there and that no package is known to bring; None: what the upgrade changed is known.
         self.extras: list[str] = []
         self.after: Optional[Mapping[str, str]] = None
         self.aside = os.path.join(folder, "aside")
+        self._asked: list[Asked] = []
 
     def narrow(self, after: Mapping[str, str]) -> None:
         """Change only what the upgrade had changed when it ended: ``after`` has the stamps of it (``undo_after``)."""
         self.after = after
         self.extras = [path for path in after if path not in self.by_path]
+        lost = [path for path in self.extras if path in self.skipped]
+        if lost:
+            raise StoreDamaged(folder=self.folder, detail=f"the snapshot with the old {lost[0]} is not there")
 
     def real(self, path: str) -> str:
         """Return where a path of the host is."""
@@ -66,14 +77,32 @@ class Restorer:
         kept = self.by_path[entry.twin] if entry.twin else entry
         return os.path.join(self.folder, FILES, kept.name)
 
+    def begin_check(self) -> None:
+        """Begin, beside us, with what ``check`` looks at: reading all of it takes longer than anything else."""
+        kept = [entry for entry in self.entries if entry.how]
+        halves = (kept[::2], kept[1::2])
+        self._asked = [Asked(functools.partial(self._not_whole, half)) for half in halves]
+
+    def end_check(self) -> None:
+        """Give up what ``begin_check`` has begun, if nobody has asked for it."""
+        for one in self._asked:
+            one.end()
+        self._asked = []
+
     def check(self) -> None:
         """Compare every pre-image with its digest; StoreDamaged, naming the first few, where one does not fit."""
-        wrong = [entry.path for entry in self.entries if entry.how and not self._is_whole(entry)]
+        if not self._asked:
+            self.begin_check()
+        wrong = sorted(path for one in self._asked for path in one.answer())
+        self._asked = []
         if wrong:
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise StoreDamaged(
                 folder=self.folder, detail=f"the old content of {', '.join(wrong[:3])}{more} is not there"
             )
+
+    def _not_whole(self, entries: Sequence[Entry]) -> list[str]:
+        return [entry.path for entry in entries if not self._is_whole(entry)]
 
     def _is_whole(self, entry: Entry) -> bool:
         try:
@@ -85,32 +114,43 @@ class Restorer:
     def differences(self) -> list[Change]:
         """Return what restoring would change; nothing is read but metadata, and what was copied."""
         lost: set[str] = set()
+        found = self._differences([entry for entry in self.entries if entry.kind == FOLDER], lost)
+        rest = [entry for entry in self.entries if entry.kind != FOLDER]
+        found += in_two(lambda entries: self._differences(entries, lost), rest)
+        return sorted(Change(*row) for row in found)
+
+    def _differences(self, entries: Sequence[Entry], lost: set[str]) -> list[tuple[str, str]]:
+        """Return paths, and how they differ; ``lost`` learns of the directories that are not there any more."""
         found = []
-        for entry in self.entries:
+        for entry in entries:
             # What lies below a directory that is a link now, or gone, is not what is seen through the link.
             below = os.path.dirname(entry.path) in lost
             what = self._difference(entry) if not below else "" if entry.kind == ABSENT else "missing"
             if what in ("kind", "missing") and entry.kind == FOLDER:
                 lost.add(entry.path)
             if what:
-                found.append(Change(entry.path, what))
+                found.append((entry.path, what))
         return found
 
     def _difference(self, entry: Entry) -> str:
-        now, found = look_at(self.real(entry.path))
+        real = self.real(entry.path)
+        found = lstat(real)
         if entry.kind == ABSENT:
             return "extra" if found is not None else ""
         if found is None:
             return "missing"
-        if now.kind != entry.kind:
+        if kind_of(found) != entry.kind:
             return "kind"
-        if entry.kind == FILE and not self._same_content(entry, found):
+        if not self._same_content(entry, found, real):
             return "content"
-        if (now.target, now.device) != (entry.target, entry.device):
-            return "content"
-        return "" if _metadata(now) == _metadata(entry) else "metadata"
+        return "" if has_metadata(entry, found, real) else "metadata"
 
-    def _same_content(self, entry: Entry, found: os.stat_result) -> bool:
+    def _same_content(self, entry: Entry, found: os.stat_result, real: str) -> bool:
+        if entry.kind == LINK:
+            return os.readlink(real) == entry.target
+        return self._same_file(entry, found) if entry.kind == FILE else entry.kind == FOLDER or _is_device(entry, found)
+
+    def _same_file(self, entry: Entry, found: os.stat_result) -> bool:
         try:
             kept = os.stat(self.stored(entry))
         except OSError:
@@ -134,112 +174,43 @@ class Restorer:
         now = stamp_of(self.real(path))
         return bool(now) and self.after is not None and self.after[path] != now
 
-    def restore(self) -> list[Change]:
-        """Make every path what it was, durably; return what was changed. StoreDamaged, before anything is, if not."""
+    def restore(self, known: Optional[list[Change]] = None) -> list[Change]:
+        """Make every path what it was; return what was changed. StoreDamaged, before anything is, if not.
+
+        ``known`` is what ``changes`` has said a moment ago.
+        """
         self.check()
-        changes = self.changes()
+        changes = self.changes() if known is None else known
         for change in sorted(changes, reverse=True):
             if change.theirs:
-                self._move_aside(change.path)
-        wanted = {change.path: change.what for change in changes}
-        self._remove_extra([path for path, what in wanted.items() if what == "extra"])
-        for entry in self.entries:
-            if entry.path in wanted and entry.kind != ABSENT:
-                self._put_back(entry, wanted[entry.path])
+                copy_aside(self.real(change.path), os.path.join(self.aside, change.path.lstrip("/")))
+        for path in sorted((change.path for change in changes if change.what == "extra"), reverse=True):
+            remove_extra(self.real(path))
+        wanted = {change.path: change.what for change in changes if change.what != "extra"}
+        self._put_all(wanted)
         # Times of directories change as their entries do: last, deepest first.
         for entry in reversed(self.entries):
             if entry.kind == FOLDER:
-                self._metadata(entry)
-        durable.sync_payload([self.real(tree) for tree in ("/", "/usr", "/etc", "/boot", "/var", "/opt")])
+                set_metadata(entry, self.real(entry.path))
         return changes
 
-    def _move_aside(self, path: str) -> None:
-        """Keep what somebody else may have put there: files are moved, directories stay until they are empty."""
-        real = self.real(path)
-        if os.path.isdir(real) and not os.path.islink(real):
-            return
-        target = os.path.join(self.aside, path.lstrip("/"))
-        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        if os.path.islink(real):
-            durable.remove_file(target)
-            os.symlink(os.readlink(real), target)
-        elif os.path.isfile(real):
-            durable.copy_file(real, target)
+    def sync(self) -> None:
+        """Make durable what ``restore`` has done."""
+        durable.sync_payload([self.real(tree) for tree in ("/", "/usr", "/etc", "/boot", "/var", "/opt")])
 
-    def _remove_extra(self, paths: list[str]) -> None:
-        for path in sorted(paths, reverse=True):
-            real = self.real(path)
-            if os.path.isdir(real) and not os.path.islink(real):
-                self._remove_folder(real)
-            else:
-                durable.remove_file(real)
+    def _put_all(self, wanted: Mapping[str, str]) -> None:
+        """Put directories back first, further names of a file last; whatever is between depends on nothing else."""
+        chosen = [(entry, wanted[entry.path]) for entry in self.entries if entry.path in wanted]
+        self._put([row for row in chosen if row[0].kind == FOLDER])
+        in_two(self._put, [row for row in chosen if row[0].kind != FOLDER and not row[0].twin])
+        self._put([row for row in chosen if row[0].twin])
 
-    def _remove_folder(self, real: str) -> None:
-        try:
-            os.rmdir(real)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            # Something that is not the upgrade's is in it: it stays, and so does the directory.
-            return
-
-    def _put_back(self, entry: Entry, what: str) -> None:
-        real = self.real(entry.path)
-        if what == "kind":
-            self._make_way(entry, real)
-        if entry.kind == FOLDER:
-            os.makedirs(real, exist_ok=True)
-        elif what != "metadata":
-            self._replace(entry, real)
-        self._metadata(entry)
-
-    def _make_way(self, entry: Entry, real: str) -> None:
-        """Clear a path that is of another kind now: a directory that is to become a link, or the other way round."""
-        if os.path.isdir(real) and not os.path.islink(real):
-            try:
-                os.rmdir(real)
-            except OSError:
-                os.rename(real, f"{real}{TEMPORARY}-aside")
-        elif entry.kind == FOLDER:
-            os.unlink(real)
-
-    def _replace(self, entry: Entry, real: str) -> None:
-        temporary = f"{real}{TEMPORARY}"
-        durable.remove_file(temporary)
-        if entry.kind == LINK:
-            os.symlink(entry.target, temporary)
-        elif entry.kind == SPECIAL:
-            os.mknod(temporary, entry.mode, entry.device)
-        elif entry.twin and os.path.exists(self.real(entry.twin)):
-            os.link(self.real(entry.twin), temporary)
-        elif entry.how == "link":
-            os.link(self.stored(entry), temporary)
-        else:
-            durable.copy_file(self.stored(entry), temporary)
-        # A rename between two names of one inode does nothing, and leaves both.
-        if os.path.lexists(real) and os.path.samestat(os.lstat(real), os.lstat(temporary)):
-            os.unlink(temporary)
-            return
-        os.rename(temporary, real)
-
-    def _metadata(self, entry: Entry) -> None:
-        real = self.real(entry.path)
-        now, found = look_at(real)
-        if found is None or _metadata(now) == _metadata(entry):
-            return
-        if (now.owner, now.group) != (entry.owner, entry.group):
-            os.chown(real, entry.owner, entry.group, follow_symlinks=False)
-        for name in set(now.attributes) - set(entry.attributes):
-            os.removexattr(real, name, follow_symlinks=False)
-        for name, value in entry.attributes.items():
-            if now.attributes.get(name) != value or now.owner != entry.owner:
-                os.setxattr(real, name, base64.b64decode(value), follow_symlinks=False)
-        if entry.kind != LINK:
-            # After chown, which takes setuid away.
-            os.chmod(real, stat.S_IMODE(entry.mode))
-        os.utime(real, ns=(found.st_atime_ns, entry.modified), follow_symlinks=False)
+    def _put(self, rows: Sequence[tuple[Entry, str]]) -> list[str]:
+        for entry, what in rows:
+            twin = self.real(entry.twin) if entry.twin else ""
+            put_back(entry, what, self.real(entry.path), self.stored, twin)
+        return []
 
 
-def _metadata(entry: Entry) -> tuple[object, ...]:
-    mode = 0 if entry.kind == LINK else stat.S_IMODE(entry.mode)
-    return mode, entry.owner, entry.group, entry.modified, dict(entry.attributes)
+def _is_device(entry: Entry, found: os.stat_result) -> bool:
+    return found.st_rdev == entry.device

@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterator
 COPIED_TREES = ("/etc", "/boot")
 # Here packages own nearly everything; what they do not own is copied, what others own is left alone.
 WATCHED_TREES = ("/usr", "/opt")
-# Never the upgrade's business: the administrator's own programs, and sources that are only built here.
-LEFT_OUT = ("/usr/local", "/usr/src", "/boot/lost+found")
+# Never the upgrade's business: the administrator's own programs, sources that are only built here; and where package
+# databases are that are not below /var, which are kept in a way of their own.
+LEFT_OUT = ("/usr/local", "/usr/src", "/usr/lib/sysimage", "/boot/lost+found")
 SKIPPED = "skipped.z"
 
 
@@ -43,11 +44,9 @@ def _real(path: str, root: str) -> str:
 
 
 def write_skipped(folder: str, paths: Collection[str]) -> None:
-    """Write down what was there and is not kept, because packages own it that stay."""
+    """Write down what was there and is not kept, because packages own it that stay. Not synced."""
     with open(os.path.join(folder, SKIPPED), "wb") as stream:
         stream.write(zlib.compress(json.dumps(sorted(paths)).encode(), 1))
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def read_skipped(folder: str) -> frozenset[str]:

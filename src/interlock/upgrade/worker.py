@@ -24,13 +24,16 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import IO, Any, NoReturn, Optional
 
+from interlock.package import Nevra
 from interlock.rpmdb.memory import MemoryShadow
 from interlock.rpmdb.reader import load_bindings, nevra_of
 from interlock.system import linux
+from interlock.system.priority import set_niceness
 from interlock.system.proc import ProcReader
 from interlock.system.trace import Trace
 from interlock.upgrade.nested import SECTIONS, nested_commands
 from interlock.upgrade.undo_walk import WATCHED_TREES
+from interlock.upgrade.verify import GHOST
 
 OUTPUT_KEPT = 2000
 # Niceness, added while nobody's scriptlet runs.
@@ -51,18 +54,20 @@ SCRIPTS = {
 
 @dataclass(frozen=True)
 class Element:
-    """One package file to install; ``beside`` keeps older versions (kernels)."""
+    """One package file to install; ``beside`` keeps older versions (kernels), ``again`` is for one that is there."""
 
     nevra: str
     path: str
     beside: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True)
 class Job:
     """What the worker is to do. ``shadow`` is shown at ``database`` in its namespace, unless it is empty.
 
-    ``lock`` is a file for this transaction's own rpm lock, where the usual one is the engine's; or empty.
+    ``lock`` is a file for this transaction's own rpm lock, where the usual one is the engine's; or empty. ``erased``
+    are packages that nothing takes the place of; ``back`` allows earlier versions.
     """
 
     elements: tuple[Element, ...]
@@ -72,6 +77,8 @@ class Job:
     lock: str
     output: str
     nice: int
+    erased: tuple[str, ...] = ()
+    back: bool = False
 
 
 class Worker:
@@ -124,6 +131,7 @@ class Worker:
         self.trace.point("worker.started")
 
     def _load(self) -> None:
+        self._stand_behind(True)
         self.rpm = load_bindings()
         # Digest and signature of each whole file were checked when it was staged, in a directory that only root can
         # write; rpm checks the header's signature here again, and what comes onto the disk is compared with the
@@ -132,8 +140,12 @@ class Worker:
         if self.job.lock:
             self.rpm.addMacro("_rpmlock_path", self.job.lock)
         self.transaction = self.rpm.TransactionSet()
+        if self.job.back:
+            self.transaction.setProbFilter(self.rpm.RPMPROB_FILTER_OLDPACKAGE)
         for element in self.job.elements:
             self._add(element)
+        for nevra in self.job.erased:
+            self.transaction.addErase(without_epoch(nevra))
         self._tell_installed()
         self._tell("loaded", elements=len(self.job.elements))
         self._tell("checked", problems=self._problems())
@@ -145,7 +157,10 @@ class Worker:
         if str(nevra_of(header)) != element.nevra:
             raise ValueError(f"{element.path} is {nevra_of(header)}, not {element.nevra}")
         self._tell("package", nevra=element.nevra, nested=_nested(header, element.nevra), **_payload(self.rpm, header))
-        self.transaction.addInstall(header, element.nevra, "i" if element.beside else "u")
+        if element.again:
+            self.transaction.addReinstall(header, element.nevra)
+        else:
+            self.transaction.addInstall(header, element.nevra, "i" if element.beside else "u")
 
     def _tell_installed(self) -> None:
         """Say what the packages have that will go, for the undo store, and of those that stay what they own."""
@@ -157,8 +172,10 @@ class Worker:
                 algorithm = int(header["filedigestalgo"] or 1)
                 self._tell("old", nevra=str(nevra_of(header)), algorithm=algorithm, files=_installed(header))
             else:
-                paths = (_plain(path) for path in header["filenames"])
-                self._tell("other", paths=[path for path in paths if path.startswith(WATCHED)])
+                # A ghost has no content of its package's: whatever a scriptlet writes there is to be kept from before.
+                rows = zip(map(_plain, header["filenames"]), header["fileflags"])
+                paths = [path for path, flags in rows if path.startswith(WATCHED) and not flags & GHOST]
+                self._tell("other", paths=paths)
         reading.closeDB()
 
     def _problems(self) -> list[str]:
@@ -189,7 +206,6 @@ class Worker:
         # scriptFd stays unset: scriptlets then write to our stdout, which is the log (with it, rpm drops what they
         # print unless it is verbose).
         self.trace.point("apply.begin")
-        self._stand_behind(True)
         self._tell("transaction", elements=sum(1 for _ in self.transaction))
         answer = self.transaction.run(self._callback, None)
         problems = [] if answer is None else [text for text, _ in answer]
@@ -244,7 +260,7 @@ class Worker:
     def _stand_behind(self, others_first: bool) -> None:
         """Let others go first while rpm unpacks; scriptlets, and daemons that they start, have their usual place."""
         place = self.own_place + UNPACKING if others_first else self.own_place
-        os.setpriority(os.PRIO_PROCESS, 0, min(place, 19))
+        set_niceness(min(place, 19))
 
     def _script_done(self, key: Any, tag: int, code: int) -> None:
         self._stand_behind(True)
@@ -276,6 +292,12 @@ class Worker:
         """Return the NEVRA of an element: rpm hands our own key back for one that is installed, else its name."""
         text = key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
         return self.job.removed.get(text, text) if text not in self.open_packages else text
+
+
+def without_epoch(nevra: str) -> str:
+    """Return the label of a package that every rpm finds it by."""
+    one = Nevra.parse(nevra)
+    return f"{one.name}-{one.evr.version}-{one.evr.release}.{one.arch}"
 
 
 def _script_name(rpm: ModuleType, tag: int) -> str:

@@ -67,21 +67,32 @@ def read_records(transaction: Any) -> Records:
 
 
 def _rows(transaction: Any) -> Iterator[Row]:
-    iterator = transaction.dbMatch()
+    iterator, seen = transaction.dbMatch(), set()
     for header in iterator:
+        number = int(iterator.instance())
+        if number in seen:
+            # The pages of a database that was torn may lead back to where they came from.
+            return
+        seen.add(number)
         if header["name"] != "gpg-pubkey":
-            number = iterator.instance()
-            yield Row(int(number), nevra_of(header), int(header["installtid"] or 0), header)
+            yield Row(number, nevra_of(header), int(header["installtid"] or 0), header)
 
 
 def name_index(transaction: Any) -> dict[str, frozenset[int]]:
-    """Return the numbers of the records that the index has for each name."""
+    """Return the numbers of the records that the index has for each name.
+
+    An index has each name once. One that was torn as rpm was killed may lead round in circles, for ever.
+    """
     try:
         keys = transaction.dbIndex("name")
     except KeyError:
         return {}
-    found = {}
+    found: dict[str, frozenset[int]] = {}
+    seen = set()
     for key in keys:
+        if key in seen:
+            break
+        seen.add(key)
         name = key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
         if name != "gpg-pubkey":
             found[name] = frozenset(int(number) for number, _ in keys.instances())
