@@ -145,6 +145,8 @@ def small(host_of: HostOf, depot_on: Callable[..., str]) -> tuple[Host, str, str
     host = host_of("current")
     before, after = depot_on(host, recipes("1")), depot_on(host, recipes("2", WAITS))
     host.shell(f"rpm -U {before}/*.rpm && chmod 700 /usr/bin/cmp && echo mine >> /etc/issue")
+    # rpm knows a transaction by the second in which it began.
+    host.shell("begun=$(date +%s); while [ $(date +%s) = $begun ]; do sleep 0.05; done")
     host.shell(f"setsid rpm -U {after}/*.rpm >/dev/null 2>&1 </dev/null &")
     waited(lambda: int(host.run("test", "-e", "/run/in-pre", check=False).status == 0))
     return host, before, after

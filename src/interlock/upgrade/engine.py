@@ -175,7 +175,7 @@ class Engine:
         try:
             # What it puts in place, once on a host, belongs to the state from before.
             install_rescue(self.host)
-            kept = self.undo.keep(self.collector.concern())
+            kept = self.undo.keep(self.collector.concern(known=not self.request.mends))
         except OSError as error:
             raise Refused(reasons=f"the undo store {self.undo.folder} cannot be filled: {error.strerror}") from error
         self.journal.outcome("undo", **kept._asdict())

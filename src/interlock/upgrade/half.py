@@ -174,13 +174,15 @@ def _read(copy: str, at: float) -> dict[str, Any]:
     # A file that is in nobody's way any more: of a transaction that was cut off, and done again since.
     known = {row.tid for some_rows in doubled for row in some_rows[:1]}
     known |= {tid for tid, _, _ in torn} | {one.row.tid for one in broken if one.row.tid in suffixes}
+    # Two transactions may have begun in the same second.
+    earlier = {row.number for some_rows in doubled for row in some_rows[1:]}
     return {
         "pairs": [[str(row.nevra) for row in some_rows] for some_rows in doubled],
         "torn": [[package, path] for _, package, path in torn],
         "broken": [[str(one.row.nevra), one.requirement] for one in broken],
         "leftovers": leftovers,
         "since": min(known or suffixes, default=0),
-        "brought": [str(row.nevra) for row in rows if row.tid in known],
+        "brought": [str(row.nevra) for row in rows if row.tid in known and row.number not in earlier],
     }
 
 

@@ -55,9 +55,9 @@ class ConcernCollector:
         """Learn what packages have that stay."""
         self.others.update(paths)
 
-    def concern(self) -> Concern:
-        """Return it all."""
-        return Concern(self.replaced, frozenset(self.brought), frozenset(self.others))
+    def concern(self, known: bool) -> Concern:
+        """Return it all; ``known`` as in ``Concern``."""
+        return Concern(self.replaced, frozenset(self.brought), frozenset(self.others), known)
 
 
 class UndoStore:

@@ -40,12 +40,14 @@ class Concern(NamedTuple):
     """What an upgrade is about to change.
 
     ``replaced`` are the files of packages that are replaced or removed, ``brought`` all paths of the new ones,
-    ``others`` the paths of packages that stay.
+    ``others`` the paths of packages that stay. ``known`` says that a file with its package's size and time is its
+    package's: on a host that is half upgraded it may be another version's.
     """
 
     replaced: Mapping[str, Owned]
     brought: frozenset[str]
     others: frozenset[str] = frozenset()
+    known: bool = True
 
 
 class Kept(NamedTuple):
@@ -110,7 +112,7 @@ class Keeper:
         if owned is None or not self._may_link(path, owned) or found.st_dev != self.device:
             return "copy", ""
         same = (owned.size, owned.modified) == (found.st_size, found.st_mtime_ns // 10**9)
-        return "link", owned.digest if same else ""
+        return "link", owned.digest if same and self.concern.known else ""
 
     def _name(self, path: str) -> str:
         """Return a name in the store: a directory for each of the host's, so that many go back by one command."""
