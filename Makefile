@@ -34,8 +34,8 @@ test: setup
 ifdef PYTEST
 	@$(VENV)/bin/pytest $(PYTEST)
 else
-	@$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/host
-	@$(VENV)/bin/pytest tests/lab tests/vm
+	@$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/host tests/vm
+	@$(VENV)/bin/pytest tests/lab
 endif
 
 check: $(STAMP)
@@ -46,13 +46,13 @@ check: $(STAMP)
 
 bench: setup
 	@$(PYTHON) bench/upgrade.py
+	@$(PYTHON) bench/rollbacks.py
 	@$(PYTHON) bench/looks.py
 
 soak: setup
 	@$(PYTHON) bench/soak.py --rounds $(N)
 	@$(PYTHON) bench/kills.py --kills $(N)
 	@INTERLOCK_POINTS=all $(VENV)/bin/pytest tests/host/test_recovery.py tests/host/test_half.py
-	@$(VENV)/bin/pytest tests/vm/one_power_cut.py
 	@$(PYTHON) bench/power_cuts.py --cuts 10
 
 clean:

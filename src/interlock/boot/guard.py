@@ -60,9 +60,10 @@ def raise_again(host: Host) -> None:
         _put_units(host, marker)
 
 
-def lower_guard(host: Host) -> None:
+def lower_guard(host: Host, reload: bool = True) -> None:
     """Allow reboots again: the host has been proven. Harmless where no guard is up.
 
+    Without ``reload`` systemd learns of it when somebody else makes it read its units anew.
     Not where something else than Interlock has half upgraded the host: an operation that mends this, or fails to, has
     proven less than that the host is whole.
     """
@@ -71,7 +72,7 @@ def lower_guard(host: Host) -> None:
         raise_guard(host, FOREIGN, hold.reason)
         return
     durable.remove_file(host.paths.dirty)
-    clear_units(host)
+    clear_units(host, reload)
 
 
 def read_dirty(paths: Paths) -> Optional[Dirty]:
@@ -97,7 +98,7 @@ def units_folder(host: Host) -> str:
     return f"{host.paths.systemd}.control"
 
 
-def clear_units(host: Host) -> None:
+def clear_units(host: Host, reload: bool = True) -> None:
     """Remove the units. Where systemd does not answer it goes on refusing, which is the safe side, and we say so."""
     _give_fifo_back(host)
     found = our_units(host)
@@ -106,7 +107,8 @@ def clear_units(host: Host) -> None:
     _systemctl(host, "stop", "--no-block", *EXPLAINERS)
     for path in found:
         durable.remove_file(path)
-    _systemctl(host, "daemon-reload")
+    if reload:
+        _systemctl(host, "daemon-reload")
 
 
 def _put_units(host: Host, marker: Dirty) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from interlock.cli.half import look_for_half
@@ -15,7 +16,8 @@ from interlock.errors import InterlockError, Refused
 from interlock.host.context import Host, this_host
 from interlock.host.hold import refuse_when_held
 from interlock.host.lease import Lease, busy, current_owner
-from interlock.upgrade.half import refuse_half
+from interlock.upgrade.aside import Asked
+from interlock.upgrade.half import refuse_half, see_half
 from interlock.upgrade.operation import Request, create_operation, find_operation
 from interlock.upgrade.plan import Plan
 from interlock.upgrade.preflight import Reason, Verdict, preflight
@@ -144,8 +146,7 @@ def run_stage(options: argparse.Namespace) -> int:
     host = this_host()
     _need_root()
     refuse_when_held(host.paths)
-    _refuse_half(host)
-    picture = take_picture(host, options.depot, options.bulletin)
+    picture = _picture_of_whole(host, options.depot, options.bulletin)
     refuse_problems(picture.plan)
     request = Request(options.depot, options.bulletin, allow_unsigned=options.allow_unsigned)
     staged = fetch(host, picture, request, quiet if options.json else StageLine())
@@ -169,7 +170,7 @@ def run_update(options: argparse.Namespace) -> int:
         options.nice,
         options.script_limit,
     )
-    picture = take_picture(host, request.depot, options.bulletin)
+    picture = _picture_of_whole(host, request.depot, options.bulletin)
     refuse_problems(picture.plan)
     if not options.json:
         say_plan(picture)
@@ -198,13 +199,17 @@ def _settle(host: Host, options: argparse.Namespace) -> None:
                 if not options.json:
                     say(f"  {line}")
     refuse_when_held(host.paths)
-    _refuse_half(host)
 
 
-def _refuse_half(host: Host) -> None:
-    """Refuse to go on from a host that something else has half upgraded; it is on hold then."""
-    with Lease(host.paths, "look", host.clock, host.proc):
-        refuse_half(host)
+def _picture_of_whole(host: Host, depot: str, bulletins: Sequence[str]) -> Picture:
+    """Return what a request meets; refused where something else has half upgraded the host, which is on hold then."""
+    looking = Asked(lambda: see_half(host))
+    try:
+        return take_picture(host, depot, bulletins)
+    finally:
+        seen = looking.answer()
+        with Lease(host.paths, "look", host.clock, host.proc):
+            refuse_half(host, seen)
 
 
 def _paths(staged: Staged) -> dict[str, str]:

@@ -22,6 +22,8 @@ from interlock.errors import CommandFailed
 from interlock.system.run import Completed, Runner, pasteable
 
 BATCH = 100
+# As many programs check packages at a time.
+AT_A_TIME = 2
 _ITEM = re.compile(r"\s+(.+?): (OK|BAD|NOKEY|NOTTRUSTED|NOTFOUND|UNKNOWN)(?: \((.*)\))?\s*\Z")
 _KEY = re.compile(r"key (?:ID|fingerprint:?) ([0-9a-fA-F]+)")
 
@@ -126,9 +128,10 @@ def check_signatures(paths: Sequence[str], runner: Runner, dbpath: str, timeout:
 
 
 def batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield the paths in groups that an argument list can hold."""
-    for start in range(0, len(paths), BATCH):
-        yield paths[start : start + BATCH]
+    """Yield the paths in groups that an argument list can hold, two at least, for as many can be checked at a time."""
+    size = max(1, min(BATCH, -(-len(paths) // AT_A_TIME)))
+    for start in range(0, len(paths), size):
+        yield paths[start : start + size]
 
 
 def _check_ran(done: Completed, batch: Sequence[str]) -> None:

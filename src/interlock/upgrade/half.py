@@ -240,10 +240,17 @@ def _from_json(row: Mapping[str, Any]) -> Half:
     return Half(**values)
 
 
-def look_and_hold(host: Host) -> Optional[Half]:
+def see_half(host: Host) -> list[Optional[Mapping[str, Any]]]:
+    """Return one row for ``look_and_hold``: what is found, looked for by a process of its own meanwhile."""
+    half = find_half(host)
+    return [None if half is None else half.to_json()]
+
+
+def look_and_hold(host: Host, seen: Optional[Sequence[Optional[Mapping[str, Any]]]] = None) -> Optional[Half]:
     """Put a host that is half upgraded on hold, and guard it; return what was found, ``Half()`` where it is whole.
 
-    None while a transaction is at work. On hold already, what was found then is returned. The caller holds the lease.
+    None while a transaction is at work. On hold already, what was found then is returned. ``seen`` is what
+    ``see_half`` has said. The caller holds the lease.
     """
     _hold_again(host)
     known = remembered(host.paths)
@@ -253,12 +260,16 @@ def look_and_hold(host: Host) -> Optional[Half]:
         if read_dirty(host.paths) is None:
             raise_guard(host, FOREIGN, read_hold_reason(host.paths, known))
         return known
-    half = find_half(host)
+    half = _seen(seen[0]) if seen else find_half(host)
     if half is not None and half.found and read_hold(host.paths) is None:
         durable.write_file(record_path(host.paths), json.dumps(half.to_json(), indent=1) + "\n")
         put_on_hold(host.paths, Hold(FOREIGN, half.reason, host.clock.now()))
         raise_guard(host, FOREIGN, half.reason)
     return half
+
+
+def _seen(row: Optional[Mapping[str, Any]]) -> Optional[Half]:
+    return None if row is None else _from_json(row)
 
 
 def _finer(host: Host, known: Half) -> Half:
@@ -291,8 +302,8 @@ def end_hold(host: Host) -> None:
     lower_guard(host)
 
 
-def refuse_half(host: Host) -> None:
+def refuse_half(host: Host, seen: Optional[Sequence[Optional[Mapping[str, Any]]]] = None) -> None:
     """Raise HalfUpgraded where the host is half upgraded, after it was put on hold. The caller holds the lease."""
-    half = look_and_hold(host)
+    half = look_and_hold(host, seen)
     if half is not None and half.found:
         raise HalfUpgraded(detail=half.reason)

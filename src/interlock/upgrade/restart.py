@@ -22,14 +22,19 @@ def restart_services(host: Host, began: int) -> list[str]:
     if not os.path.isdir(host.paths.systemd):
         return []
     gone = [pid for pid in host.proc.pids() if _program(host, pid).endswith(DELETED)]
-    if 1 in gone:
-        # The manager itself was replaced: it goes back to the old program, with all it knows.
+    if manager_is_gone(host):
+        # It goes back to the old program, with all it knows.
         host.runner.run(["systemctl", "daemon-reexec"], timeout=LIMIT, check=False)
     units = sorted({host.proc.unit(pid) for pid in gone if (host.proc.start_time(pid) or 0) >= began})
     wanted = [unit for unit in units if unit.endswith(".service") and not unit.startswith(SPARED)]
     if wanted:
         host.runner.run(["systemctl", "--no-block", "try-restart", *wanted], timeout=LIMIT, check=False)
     return wanted
+
+
+def manager_is_gone(host: Host) -> bool:
+    """Say whether systemd itself runs from a program that is gone."""
+    return os.path.isdir(host.paths.systemd) and _program(host, 1).endswith(DELETED)
 
 
 def _program(host: Host, pid: int) -> str:

@@ -23,7 +23,7 @@ from interlock.upgrade.ending import GRACE, Ending
 from interlock.upgrade.isolation import restore_content
 from interlock.upgrade.operation import Operation
 from interlock.upgrade.proof import programs_run
-from interlock.upgrade.restart import restart_services
+from interlock.upgrade.restart import manager_is_gone, restart_services
 from interlock.upgrade.undo import UndoStore
 from interlock.upgrade.undo_restore import Change
 
@@ -77,7 +77,9 @@ def finish(host: Host, began: Optional[int] = None) -> str:
     ``began`` is when the operation began, in clock ticks since the boot; None after a boot, where nothing of it runs.
     Returns what was restarted, for people.
     """
-    lower_guard(host)
+    # A manager that goes back to its old program reads its units anew.
+    back = began is not None and manager_is_gone(host)
+    lower_guard(host, reload=not back)
     forget_rescue(host.paths)
     restarted = [] if began is None else restart_services(host, began)
     return f"Restarted, because their new programs are gone: {', '.join(restarted)}" if restarted else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -21,7 +22,7 @@ from interlock.depot.errors import (
     some_names,
 )
 from interlock.depot.metadata import DepotPackage
-from interlock.depot.signatures import BATCH, SignatureCheck, Trust, batches, check_signatures
+from interlock.depot.signatures import AT_A_TIME, SignatureCheck, Trust, batches, check_signatures
 from interlock.depot.source import Source, open_source
 from interlock.package import Evr, Nevra
 from interlock.system.durable import sync_directory
@@ -133,20 +134,25 @@ def _check_trust(
     """Check the signatures of all, so that an error names all that it is about; then what the files hold."""
     size, done = sum(one.download_size for one in packages), 0
     by_path = {files[one.nevra]: one for one in packages}
+    groups = list(batches(list(by_path)))
     found: dict[Nevra, SignatureCheck] = {}
-    for number, batch in enumerate(batches(list(by_path))):
-        limit = checks.limit([by_path[path] for path in batch])
-        first = str(by_path[batch[0]].nevra)
-        checks.progress(StageProgress("check", first, number * BATCH + 1, len(by_path), done, size))
-        answers = check_signatures(batch, checks.runner, checks.dbpath, limit)
-        found.update({by_path[path].nevra: answers[path] for path in batch})
-        done += sum(by_path[path].download_size for path in batch)
-        checks.progress(
-            StageProgress("check", first, min((number + 1) * BATCH, len(by_path)), len(by_path), done, size)
-        )
-    _judge(found, depot, allow_unsigned)
-    for batch in batches(list(by_path)):
-        _check_names([by_path[path] for path in batch], batch, depot, checks)
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        answers = pool.map(lambda group: _check_group([by_path[path] for path in group], group, checks), groups)
+        names = [pool.submit(_check_names, [by_path[path] for path in one], one, depot, checks) for one in groups]
+        for group, answer in zip(groups, answers):
+            found.update({by_path[path].nevra: answer[path] for path in group})
+            done += sum(by_path[path].download_size for path in group)
+            first = str(by_path[group[0]].nevra)
+            checks.progress(StageProgress("check", first, len(found), len(by_path), done, size))
+        _judge(found, depot, allow_unsigned)
+        for name in names:
+            name.result()
+
+
+def _check_group(
+    packages: Sequence[DepotPackage], paths: Sequence[str], checks: _Checks
+) -> Mapping[str, SignatureCheck]:
+    return check_signatures(paths, checks.runner, checks.dbpath, checks.limit(packages))
 
 
 def _judge(found: Mapping[Nevra, SignatureCheck], depot: str, allow_unsigned: bool) -> None:

@@ -23,7 +23,7 @@ from interlock.system import durable
 from interlock.upgrade import undo_snapshot
 from interlock.upgrade.aside import beside
 from interlock.upgrade.undo_after import read_after, strangers, write_after
-from interlock.upgrade.undo_entry import lstat
+from interlock.upgrade.undo_entry import Entry, lstat
 from interlock.upgrade.undo_keep import COMPLETE, Concern, Keeper, Kept, Owned, is_complete
 from interlock.upgrade.undo_restore import Change, Restorer
 from interlock.upgrade.undo_walk import watched
@@ -69,6 +69,7 @@ class UndoStore:
         self.trace, self.root = host.trace, host.paths.root
         self._open: Optional[Restorer] = None
         self._known: Optional[list[Change]] = None
+        self._entries: Sequence[Entry] = ()
 
     @property
     def aside(self) -> str:
@@ -95,6 +96,7 @@ class UndoStore:
         undo_snapshot.take(self.root, self.folder)
         kept = keeper.keep(lambda entries: sums.append(write_plan(entries, self.folder)))
         self.trace.point("undo.kept")
+        self._entries = keeper.entries
         prepare_rescue(self.host, self.operation, self.folder, keeper.entries, sums[0])
         return kept
 
@@ -105,7 +107,7 @@ class UndoStore:
 
     def remember_after(self) -> int:
         """Write down how the host is now that the upgrade is proven; return how many paths are not as before."""
-        return write_after(os.path.join(self.folder, AFTER), Restorer(self.folder, self.root))
+        return write_after(os.path.join(self.folder, AFTER), Restorer(self.folder, self.root, self._entries))
 
     def forget_after(self) -> None:
         """Drop what ``remember_after`` wrote: the upgrade was not committed, and whatever is new is to go."""

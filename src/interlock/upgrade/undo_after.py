@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import json
-import os
+import stat
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from interlock.system import durable
+from interlock.upgrade.undo_entry import lstat
 from interlock.upgrade.undo_walk import watched
 
 if TYPE_CHECKING:
@@ -20,13 +21,11 @@ if TYPE_CHECKING:
 
 def stamp_of(path: str) -> str:
     """Return what tells a file from every other one and from itself changed; empty where there is none."""
-    try:
-        found = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    found = lstat(path)
+    if found is None:
         return ""
     # The time of change of a directory is that of any entry in it.
-    when = 0 if os.path.isdir(path) and not os.path.islink(path) else found.st_mtime_ns
-    size = 0 if when == 0 else found.st_size
+    size, when = (0, 0) if stat.S_ISDIR(found.st_mode) else (found.st_size, found.st_mtime_ns)
     return f"{found.st_ino}:{found.st_mode:o}:{found.st_uid}:{found.st_gid}:{size}:{when}"
 
 

@@ -45,9 +45,10 @@ class Change(NamedTuple):
 class Restorer:
     """Restores from one store. ``root`` differs from ``/`` only in tests and in an initramfs."""
 
-    def __init__(self, folder: str, root: str = "/") -> None:
+    def __init__(self, folder: str, root: str = "/", known: Sequence[Entry] = ()) -> None:
+        """Open a store; ``known`` is what its manifest has, where that has only just been written."""
         self.folder, self.root = folder, root
-        kept = read_manifest(os.path.join(folder, MANIFEST))
+        kept = known or read_manifest(os.path.join(folder, MANIFEST))
         try:
             self.skipped = read_skipped(folder)
         except (OSError, ValueError, zlib.error) as error:
