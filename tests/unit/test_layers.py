@@ -108,3 +108,9 @@ def test_system_calls_have_their_doors() -> None:
         if any(name.split(".")[0] == "ctypes" for name in imported(path))
     }
     assert users == {"system/linux.py", "system/fanotify.py"}
+
+
+def test_each_module_of_tests_has_a_name_of_its_own() -> None:
+    # pytest imports them by their bare names: of two with one name only the first is ever run.
+    names = [path.name for path in Path(__file__).resolve().parents[1].rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

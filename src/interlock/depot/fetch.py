@@ -70,13 +70,18 @@ def fetch(package: DepotPackage, source: Source, directory: str, received: Recei
 
 def _write(package: DepotPackage, source: Source, partial: str, received: Received) -> None:
     hasher, size = package.digest.hasher(), 0
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        # One byte more than it should have is enough to know that it has too many.
-        for chunk in source.chunks(package.location, max(package.download_size, 0) + CHUNK):
+    # One byte more than it should have is enough to know that it has too many.
+    limit = max(package.download_size, 0) + CHUNK
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "r+b") as stream:
+        shared = source.share(package.location, descriptor, limit)
+        # What is shared is read as ours: nobody changes that any more.
+        chunks = iter(lambda: stream.read(CHUNK), b"") if shared else source.chunks(package.location, limit)
+        for chunk in chunks:
             size += len(chunk)
             hasher.update(chunk)
-            stream.write(chunk)
+            if not shared:
+                stream.write(chunk)
             received(len(chunk))
         _check(package, source, size, hasher.hexdigest())
         # Not synced: what a power cut leaves of it does not have its digest, and is then fetched again.

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import IO, Union
 
 from interlock.depot.errors import DepotMissing, DepotUnreadable, FileMissing
+from interlock.system import linux
 
 CHUNK = 256 * 1024
 STALL_SECONDS = 30.0
@@ -55,6 +56,13 @@ class Source:
     def open(self, path: str) -> contextlib.AbstractContextManager[Stream]:
         """Open the file at ``path``, relative to the depot. Raises FileMissing, DepotUnreadable."""
         raise NotImplementedError
+
+    def share(self, path: str, target: int, limit: int) -> bool:
+        """Have the empty file ``target`` (a descriptor) share the blocks of a file of at most ``limit`` bytes.
+
+        False where that cannot be; ``chunks`` then gives the content, or says what is wrong with it.
+        """
+        return False
 
     def chunks(self, path: str, limit: int) -> Iterator[bytes]:
         """Yield the file's bytes; DepotUnreadable where there are more than ``limit`` or they come too slowly."""
@@ -112,6 +120,11 @@ class DirectorySource(Source):
             raise DepotUnreadable(depot=self.location, detail=f"{path} is not a regular file")
         with os.fdopen(descriptor, "rb", buffering=0) as stream:
             yield stream
+
+    def share(self, path: str, target: int, limit: int) -> bool:
+        """Share by the file system, where depot and target are on one that can."""
+        with self.open(path) as stream:
+            return os.fstat(stream.fileno()).st_size <= limit and linux.clone_file(stream.fileno(), target)
 
 
 @dataclass(frozen=True)

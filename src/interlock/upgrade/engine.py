@@ -78,7 +78,8 @@ class Engine:
         try:
             self._under_lease()
         except BaseException as error:
-            if not states.final(self.state):
+            # What is committed stays so; the next command finishes it.
+            if not states.final(self.state) and not isinstance(self.state, states.Committed):
                 self._give_up(error)
             raise
         return self.state
@@ -116,9 +117,7 @@ class Engine:
             except BaseException as error:
                 self._after_failure(isolation, error)
                 raise
-        # What has expired goes now that this one can be taken back; what has to stay is never in the way.
-        expire(self.host, self.policy, coming=1)
-        self._prune(database)
+        self._make_room(database)
 
     def _job(self, isolation: Isolation) -> Job:
         here = frozenset(self.operation.read_json("staged.json")["installed"])
@@ -264,6 +263,14 @@ class Engine:
         # A reader that hung in a poisoned environment stays hung: it is named, not ended.
         beside(lambda: lower_guard(self.host), lambda: aftermath.tell_readers(self.host, self.events, previous))
         self.host.trace.point("guard.lowered")
+
+    def _make_room(self, database: Database) -> None:
+        """Let go what has expired, now that this one can be taken back. What cannot be removed changes no outcome."""
+        try:
+            expire(self.host, self.policy, coming=1)
+            self._prune(database)
+        except OSError as error:
+            self.events.emit("note", text=f"what has expired could not be removed: {error}")
 
     def _prune(self, database: Database) -> None:
         """Remove old databases that no operation can be taken back with; what waits for a person stays."""
