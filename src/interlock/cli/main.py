@@ -22,7 +22,8 @@ EPILOG = (
 )
 # Modules with the verbs that they add, in the order of the help. The zipapp that goes onto hosts has no lab in it.
 MODULES = {
-    "upgrade": ("scan", "check", "stage", "update", "engine"),
+    "bulletins": ("scan",),
+    "upgrade": ("check", "stage", "update", "engine"),
     "records": ("status", "history"),
     "recovery": ("rollback", "resume"),
     "guard": ("guard", "reboot"),

@@ -1,4 +1,4 @@
-"""The verbs of the main job: ``scan``, ``check``, ``stage``, ``update``, and the hidden ``engine``."""
+"""The verbs of the main job: ``check``, ``stage``, ``update``, and the hidden ``engine``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from interlock.cli.half import look_for_half
-from interlock.cli.output import consent, print_json, say, say_end, table
-from interlock.cli.plan import StageLine, headline, plan_row, quiet, say_defects, say_plan
+from interlock.cli.output import consent, print_json, say, say_end
+from interlock.cli.plan import StageLine, headline, plan_row, quiet, say_plan
 from interlock.cli.progress import EventCopy, Handler, Progress, all_of
-from interlock.depot.bulletin import bulletin_states
 from interlock.errors import InterlockError, Refused
 from interlock.host.context import Host, this_host
 from interlock.host.hold import refuse_when_held
@@ -31,11 +30,10 @@ MARKS = {"ok": "✓", "note": "·", "deny": "✗", "unknown": "?"}
 
 def add_parsers(subparsers: Any) -> None:
     """Add the verbs."""
-    scan = _verb(subparsers, "scan", "which bulletins of a depot apply to this host", run_scan)
     check = _verb(subparsers, "check", "pre-flight: what stands between this host and an upgrade", run_check)
     stage = _verb(subparsers, "stage", "fetch and check the packages, change nothing", run_stage)
     update = _verb(subparsers, "update", "upgrade this host", run_update)
-    for parser in (scan, stage, update):
+    for parser in (stage, update):
         parser.add_argument("--depot", required=True, metavar="D", help="directory or URL of an rpm-md repository")
     check.add_argument("--depot", metavar="D", help="also check whether everything in this depot fits the host")
     for parser in (check, stage, update):
@@ -59,6 +57,8 @@ def _verb(subparsers: Any, name: str, text: str, function: Any) -> Any:
 def _update_options(update: Any) -> None:
     update.add_argument("--isolation", choices=("auto", "shadow", "gate"), default="auto",
                         help="how others are kept apart from the upgrade (default: shadow where it works)")  # fmt: skip
+    update.add_argument("--quiesce", action="store_true",
+                        help="stop agents that use the package database, and start them again afterwards")  # fmt: skip
     update.add_argument("--dry-run", action="store_true", help="show the plan and end")
     update.add_argument("--yes", "-y", action="store_true", help="do not ask")
     update.add_argument("--detach", action="store_true", help="do not wait for the end; `interlock status` follows")
@@ -74,35 +74,6 @@ def _limit(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise ValueError(text)
     return seconds
-
-
-def run_scan(options: argparse.Namespace) -> int:
-    """Print which bulletins apply."""
-    picture = take_picture(this_host(), options.depot, [])
-    states = bulletin_states(picture.depot, picture.installed)
-    if options.json:
-        print_json({
-            "depot": options.depot, "defects": list(picture.depot.defects), "upgrade": plan_row(picture.plan),
-            "bulletins": [_bulletin_row(picture, one) for one in states],
-        })  # fmt: skip
-        return 0
-    rows = [
-        (row["id"], row["state"], row["severity"], row["category"], row["title"])
-        for row in (_bulletin_row(picture, one) for one in states)
-    ]
-    say("\n".join(table(("BULLETIN", "STATE", "SEVERITY", "CATEGORY", "TITLE"), rows)) if rows else "  no bulletins")
-    say_defects(picture)
-    say(f"\n{headline(picture.plan)}")
-    return 0
-
-
-def _bulletin_row(picture: Picture, one: Any) -> dict[str, Any]:
-    bulletin = one.bulletin
-    return {
-        "id": bulletin.id, "state": one.status.value, "reason": one.reason, "severity": bulletin.severity,
-        "category": bulletin.category, "title": bulletin.title, "issued": bulletin.issued,
-        "reboot": bulletin.reboot,
-    }  # fmt: skip
 
 
 def run_check(options: argparse.Namespace) -> int:
@@ -169,6 +140,7 @@ def run_update(options: argparse.Namespace) -> int:
         options.allow_unsigned,
         options.nice,
         options.script_limit,
+        quiesce=options.quiesce,
     )
     picture = _picture_of_whole(host, request.depot, options.bulletin)
     refuse_problems(picture.plan)

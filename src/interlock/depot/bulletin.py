@@ -33,6 +33,7 @@ class Bulletin:
 
     ``issued`` and ``updated`` are as the depot has them; seconds since the epoch become ``YYYY-MM-DD HH:MM:SS``.
     ``reboot`` and ``restart`` (services or a new login) hold if the bulletin or any of its packages says so.
+    ``recalled`` is one that its publisher has taken back, with the reason and the bulletin that takes its place.
     """
 
     id: str
@@ -46,6 +47,10 @@ class Bulletin:
     restart: bool = False
     references: tuple[Reference, ...] = ()
     packages: tuple[Nevra, ...] = ()
+    maintenance: bool = False
+    recalled: bool = False
+    recall_reason: str = ""
+    replacement: str = ""
 
 
 class BulletinStatus(str, Enum):

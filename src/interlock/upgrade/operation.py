@@ -31,7 +31,8 @@ class Request:
 
     ``script_limit`` is how long a scriptlet may take, in seconds; 0 is without limit. ``mends`` names the hold that
     does not refuse this operation, because it is to end it.
-    ``back`` is for a plan with earlier versions, the same ones anew, and removals without a successor.
+    ``back`` is for a plan with earlier versions, the same ones anew, and removals without a successor. ``quiesce``
+    stops agents for as long as the transaction takes.
     """
 
     depot: str
@@ -42,6 +43,7 @@ class Request:
     script_limit: float = 0.0
     mends: str = ""
     back: bool = False
+    quiesce: bool = False
 
 
 @dataclass(frozen=True)
