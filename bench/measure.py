@@ -12,7 +12,7 @@ from typing import Optional
 from interlock.lab.handle import HostHandle
 
 EVERY_SECONDS = 0.2
-ROLES = ("engine", "worker", "front end", "plain rpm")
+ROLES = ("engine", "standby", "worker", "front end", "plain rpm")
 
 
 def rank(times: Sequence[float], share: float) -> float:
@@ -61,9 +61,11 @@ class Watch:
             return ""
         if not proc.unit(pid).startswith("interlock-2"):
             return "front end" if "python" in words[0] else ""
-        parent = proc.parent(pid)
-        # The worker is the engine's fork, in the same unit; the engine's parent is the host's init.
-        return "worker" if parent is not None and proc.unit(parent) == proc.unit(pid) else "engine"
+        # Standby, its fork the engine, whose fork the worker is, all in one unit; the first one's parent is init.
+        parents = [proc.parent(pid) or 0]
+        parents.append(proc.parent(parents[0]) or 0)
+        depth = sum(one > 1 and proc.unit(one) == proc.unit(pid) for one in parents)
+        return ("standby", "engine", "worker")[depth]
 
     def _peak(self, pid: int) -> float:
         try:

@@ -65,7 +65,7 @@ def test_it_keeps_away_from_an_upgrade(host_of: Callable[..., Host]) -> None:
     started = host.update(depot, "--detach", INTERLOCK_TRACE="prepared=stop")
     assert started.status == 0
     handle = HostHandle(host.lab, host.name)
-    pid = handle.run(["sh", "-c", "until p=$(pgrep -o -f 'interlock engine'); do sleep 0.1; done; echo $p"], 30).stdout
+    pid = handle.run(["sed", "-n", r's/.*"pid": \([0-9]*\).*/\1/p', "/var/lib/interlock/lease"], 30).stdout
     state = f"until grep -q 'State:.*[Tt] (stopped' /proc/{pid.strip()}/status; do sleep 0.1; done"
     assert handle.run(["sh", "-c", state], 60).status == 0
     assert ask_doctor(handle).ids == []

@@ -35,10 +35,14 @@ CONTENT: Content = {}
 
 
 def command(mode: str, point: str) -> str:
-    """Return what is done at a point: who is there is killed, from inside."""
+    """Return what is done at a point: who is there is killed, from inside.
+
+    The engine alone has a standby, which goes on at once; together with the worker it takes that along.
+    """
     engine = ENGINE if point in AT_WORKER else "$PPID"
     worker = "$PPID" if point in AT_WORKER else '$(pgrep -P $PPID | grep -v "^$$\\$")'
-    killed = {"engine": engine, "worker": worker, "both": f"{worker} {engine}"}
+    standby = f"$(awk '/^PPid/{{print $2}}' /proc/{engine}/status)"
+    killed = {"engine": engine, "worker": worker, "both": f"{standby} {worker} {engine}"}
     return f"run:kill -9 {killed[mode]}" if mode in killed else "run:touch /var/log/at-point; sleep 100"
 
 
@@ -85,6 +89,11 @@ def nothing_left(host: Host) -> list[str]:
     return host.shell(script, check=False).stdout.split("\n")[:-1]
 
 
+def ended_by_itself(host: Host) -> list[str]:
+    """Return the last event of the operation whose engine was killed: its standby has written it."""
+    return [one["type"] for one in host.json_lines("events.jsonl") if "was killed" in one.get("message", "")]
+
+
 def chosen(mode: str) -> list[str]:
     """Return the points of a mode: those that INTERLOCK_POINTS names, or `all`; else fewer where each takes long.
 
@@ -114,5 +123,9 @@ def test_whatever_dies_the_host_is_old_or_new(host_of: HostOf, mode: str) -> Non
             machine_dies(host, point)
         else:
             host.update(DEPOT, INTERLOCK_TRACE=f"{point}={command(mode, point)}")
+            # The standby of an engine that was killed may still be at work.
+            host.shell("while systemctl list-units --no-legend --plain 'interlock-2*' | grep -q .; do sleep 0.1; done")
+        if mode == "engine" and point in AT_WORKER:
+            assert ended_by_itself(host) == ["operation.ended"]
         settled(host, old, point in NEW)
     print(f"{len(points)} points, {mode}: all old or new")

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "waits": {"errors", "package", "events", "system", "host", "rpmdb"},
     "boot": {"errors", "package", "events", "system", "host", "rpmdb"},
     "upgrade": {"errors", "package", "events", "system", "host", "rpmdb", "waits", "boot", "depot", "advice"},
+    "support": {"errors", "package", "events", "system", "host", "rpmdb", "waits", "boot", "upgrade"},
     "lab": {"errors", "package", "events", "system", "host", "rpmdb", "depot", "waits", "boot"},
     "cli": {
         "errors",
@@ -36,6 +37,7 @@ MAY_IMPORT = {
         "depot",
         "advice",
         "upgrade",
+        "support",
         "lab",
     },
 }

@@ -30,6 +30,7 @@ MODULES = {
     "rescue": ("rescue",),
     "locks": ("locks",),
     "doctor": ("doctor",),
+    "support": ("support-bundle",),
     "lab": ("lab",),
 }
 GLOBAL_OPTIONS = frozenset({"--debug"})

@@ -1,10 +1,10 @@
 """Named points at every durable step, where a test can fail, stop or end the program.
 
 A point costs one dictionary look-up. What happens there is set once at start, from the environment variable
-``INTERLOCK_TRACE``, a comma-separated list of ``point=action``: ``raise``, ``kill`` (SIGKILL to this process),
-``stop`` (SIGSTOP), or ``run:COMMAND`` (a shell command, run to its end; for tests that damage the host at an
-exact moment). A point that is not in ``POINTS`` is refused, so the list is complete by construction; so is an
-action that is none of these.
+``INTERLOCK_TRACE``, a comma-separated list of ``point=action``: ``raise``, ``kill`` (SIGKILL to this process and to
+the one that would go on in its place), ``stop`` (SIGSTOP), or ``run:COMMAND`` (a shell command, run to its end; for
+tests that damage the host at an exact moment). A point that is not in ``POINTS`` is refused, so the list is complete
+by construction; so is an action that is none of these.
 """
 
 from __future__ import annotations
@@ -67,6 +67,11 @@ class Trace:
             if action not in ACTIONS and not action.startswith(COMMAND):
                 raise UsageError(detail=f"{VARIABLE} has an unknown action at {point}: {action or 'none'}")
         self.actions: dict[str, str] = dict(actions)
+        self.others: tuple[int, ...] = ()
+
+    def together_with(self, *others: int) -> None:
+        """Have ``kill`` end these processes as well, before this one."""
+        self.others = others
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Trace:
@@ -82,7 +87,8 @@ class Trace:
 
     def _act(self, name: str, action: str) -> None:
         if action == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
+            for pid in (*self.others, os.getpid()):
+                os.kill(pid, signal.SIGKILL)
         elif action == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif action.startswith(COMMAND):

@@ -40,7 +40,8 @@ def left_behind(host: Host, output: str, unit: str = "") -> list[int]:
     ``unit`` is the one in which the operation ran, if it is not our own.
     """
     proc, engine = host.proc, os.getpid()
-    ours = {engine, *below(proc, engine)}
+    # The engine's parent is its standby.
+    ours = {engine, proc.parent(engine), *below(proc, engine)}
     unit = unit or proc.unit(engine)
     others = [pid for pid in proc.pids() if pid not in ours]
     return [

@@ -39,6 +39,7 @@ class WorkerProcess:
         if self.pid == 0:
             os.close(self.reading)
             os.close(self.writing)
+            self.trace.together_with()
             with os.fdopen(said, "w", encoding="utf-8", errors="surrogateescape") as say:
                 Worker(self.job, self.trace, say, heard).serve()
         os.close(said)

@@ -18,11 +18,13 @@ from interlock.errors import ExitStatus, Held, InterlockError, RolledBack
 from interlock.events import EventWriter, read_events
 from interlock.host.context import Host
 from interlock.system import trace as tracing
+from interlock.system.proc import ProcessId
 from interlock.upgrade import state as states
 from interlock.upgrade.engine import Engine, exit_status_of
 from interlock.upgrade.journal import Journal, Record
 from interlock.upgrade.operation import Operation
 from interlock.upgrade.rollback import Rollback
+from interlock.upgrade.standby import stand_by
 
 POLL_SECONDS = 0.1
 EVENTS, ROLLBACK_EVENTS = "events.jsonl", "rollback.jsonl"
@@ -93,11 +95,15 @@ def _unit_command(operation: Operation, argv: list[str]) -> list[str]:
 def serve(host: Host, operation: Operation) -> ExitStatus:
     """Be the engine of one operation, to its end; everything is told through its events."""
     _settle_down()
+    return stand_by(host, operation, EVENTS, lambda: _serve(host, operation))
+
+
+def _serve(host: Host, operation: Operation) -> ExitStatus:
     journal = Journal(operation.journal, host.clock, host.proc)
     with open(operation.events, "a", encoding="utf-8") as stream:
         events = EventWriter(stream, operation.id, host.clock)
         engine = Engine(host, operation, journal, events)
-        journal.intent("engine", version=__version__)
+        journal.intent("engine", version=__version__, standby=_standby(host))
         events.emit("operation.started", verb="update", packages=len(engine.files), engine=__version__)
         error = _run(engine)
         status = exit_status_of(error, engine.state)
@@ -113,11 +119,15 @@ def serve(host: Host, operation: Operation) -> ExitStatus:
 def serve_rollback(host: Host, operation: Operation) -> ExitStatus:
     """Take one operation back, to the end; everything is told through events of its own."""
     _settle_down()
+    return stand_by(host, operation, ROLLBACK_EVENTS, lambda: _serve_rollback(host, operation))
+
+
+def _serve_rollback(host: Host, operation: Operation) -> ExitStatus:
     journal = Journal(operation.journal, host.clock, host.proc)
     with open(operation.path(ROLLBACK_EVENTS), "w", encoding="utf-8") as stream:
         events = EventWriter(stream, operation.id, host.clock)
         back = Rollback(host, operation, journal, events)
-        journal.intent("engine", version=__version__, verb="rollback")
+        journal.intent("engine", version=__version__, standby=_standby(host), verb="rollback")
         events.emit("operation.started", verb="rollback", packages=0, engine=__version__)
         error = _run(back)
         status = exit_status_of(error, back.state)
@@ -129,6 +139,12 @@ def serve_rollback(host: Host, operation: Operation) -> ExitStatus:
         )  # fmt: skip
     journal.close()
     return status
+
+
+def _standby(host: Host) -> list[Any]:
+    """Return who would go on in our place, as a journal can have it."""
+    found = host.proc.identify(os.getppid())
+    return list(found) if found else []
 
 
 def _settle_down() -> None:
@@ -227,6 +243,7 @@ def vanished(operation: Operation) -> InterlockError:
 
 
 def running(host: Host, operation: Operation) -> bool:
-    """Say whether the engine of an operation is alive."""
+    """Say whether the engine of an operation is alive, or its standby, which goes on in its place."""
     records = _engine_records(operation)
-    return bool(records) and host.proc.alive(records[-1].writer)
+    writers = [ProcessId(*one.data["standby"]) for one in records if one.name == "engine" and one.data.get("standby")]
+    return bool(records) and any(map(host.proc.alive, [records[-1].writer, *writers[-1:]]))
