@@ -28,6 +28,7 @@ FILESYSTEMS = {"classic": "ext4", "current": "btrfs", "next": "xfs"}
 LIMIT = 180.0
 # The exit status of ssh itself.
 NO_SSH = 255
+NOT_WHOLE = "Python is not whole"
 # How long an upgrade takes here, in seconds, before one has been measured.
 USUAL = {"small": 3.0, "whole": 10.0}
 WHO = ("engine", "worker", "both", "machine")
@@ -115,12 +116,14 @@ class Kills:
             return False
         return words[1:2] != [] and words[1].endswith("/interlock") and words[2:3] == ["engine"]
 
-    def _kill(self, host: HostHandle, engine: int, who: str) -> bool:
+    def _kill(self, host: HostHandle, standby: int, who: str) -> bool:
         """Kill from outside; False where there was nobody any more."""
         if who == "machine":
             return host.reset() is not None
-        workers = self.lab.proc.children(engine)
-        victims = {"engine": [engine], "worker": workers, "both": [*workers, engine]}[who]
+        # The first process is the standby, its child the engine, and the engine's the worker.
+        engines = self.lab.proc.children(standby)
+        workers = [pid for engine in engines for pid in self.lab.proc.children(engine)]
+        victims = {"engine": engines, "worker": workers, "both": [standby, *workers, *engines]}[who]
         hit = False
         for pid in victims:
             if self._is_engine(pid):
@@ -136,8 +139,9 @@ class Kills:
 
     def _recovered(self, host: HostHandle, release: str) -> str:
         done, how = host.run(["interlock", "resume"], LIMIT), ""
-        if done.status == NO_SSH:
-            # Half an sshd lets nobody in. Its administrator has the power button, and recovery at boot does the rest.
+        if done.status == NO_SSH or NOT_WHOLE in done.stderr:
+            # Half an sshd lets nobody in, half a Python starts nothing, and the standby was killed as well. There is the
+            # reset button, and recovery at boot does the rest.
             host.reset()
             done, how = host.run(["interlock", "resume"], LIMIT), ", by a reset"
         if done.status != 0:

@@ -26,6 +26,7 @@ VERSIONS = ("3.9", "3.11", "3.13")
 # the archive's directory takes time for each entry; modules that are not in it come from the source as ever.
 MAIN = '''\
 import marshal
+import os
 import sys
 from _frozen_importlib_external import MAGIC_NUMBER
 from importlib.machinery import ModuleSpec
@@ -71,8 +72,30 @@ try:
     sys.meta_path.insert(0, Compiled(archive, archive.get_data(f"compiled/{MAGIC_NUMBER.hex()}")))
 except OSError:
     pass  # Another version than those: it compiles the source at each start.
-from interlock.cli.main import main
-sys.exit(main())
+
+
+def other_interpreter():
+    """Return another Python of this host that has not been tried; empty where there is none."""
+    tried = [sys.executable, *os.environ.get("INTERLOCK_TRIED", "").split(":")]
+    names = sorted(name for name in os.listdir("/usr/bin") if name.startswith("python3.") and name[8:].isdigit())
+    found = next((f"/usr/bin/{name}" for name in names if f"/usr/bin/{name}" not in tried), "")
+    os.environ["INTERLOCK_TRIED"] = ":".join([*tried, found])
+    return found
+
+
+try:
+    from interlock.cli.main import main
+    status = main()
+except ImportError as error:
+    # In the middle of an upgrade one Python may be half there while another one, older or newer, is whole.
+    other = other_interpreter()
+    if (error.name or "").startswith("interlock"):
+        raise
+    if not other:
+        advice = "if an upgrade was cut off, reset this machine: what runs before the next boot puts it back"
+        sys.exit(f"interlock: this host's Python is not whole ({error}); {advice}")
+    os.execv(other, [other, *sys.argv])
+sys.exit(status)
 '''
 COMPILE = """\
 import importlib.util, json, marshal, sys

@@ -26,6 +26,12 @@ SCHEMA: Mapping[str, Mapping[str, str]] = {
     "state.changed": {"previous": "state that was left", "state": "state that was entered"},
     "step.started": {"step": "name of a step within a state", "detail": "what it works on, for people"},
     "step.finished": {"step": "name of the step", "seconds": "how long it took"},
+    "agents.stopped": {
+        "agents": "their names",
+        "units": "the units that were stopped",
+        "processes": "pids that were frozen",
+    },
+    "agents.restored": {"units": "the units that run again"},
     "transaction.started": {"elements": "how many packages rpm will unpack or remove"},
     "element.started": {
         "package": "NEVRA",

@@ -16,8 +16,8 @@ from interlock.system.trace import POINTS
 
 HostOf = Callable[..., Host]
 DEPOT = "/srv/depots/current-updates-2"
-# Passed only behind the gate, when the format of the database changes, or while a host goes back.
-ELSEWHERE = {"gate.raised", "migrate.begin", "undo.restore", "undo.restored"}
+# Passed only behind the gate, when the format of the database changes, while a host goes back, or with agents stopped.
+ELSEWHERE = {"gate.raised", "migrate.begin", "undo.restore", "undo.restored", "agents.stopped", "agents.restored"}
 # Here a worker runs: elsewhere there is none to kill.
 WITH_WORKER = (
     "worker.started", "undo.begin", "undo.kept", "prepared", "guard.raised", "apply.begin", "apply.script",

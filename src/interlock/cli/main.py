@@ -30,6 +30,7 @@ MODULES = {
     "rescue": ("rescue",),
     "locks": ("locks",),
     "doctor": ("doctor",),
+    "agents": ("agents",),
     "support": ("support-bundle",),
     "lab": ("lab",),
 }

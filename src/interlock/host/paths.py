@@ -60,6 +60,16 @@ class Paths:
         return self._under("etc/interlock/policy.json")
 
     @property
+    def agents(self) -> str:
+        """What the administrator knows of agents."""
+        return self._under("etc/interlock/agents.d")
+
+    @property
+    def quiesced(self) -> str:
+        """Which agents `interlock agents stop` has stopped, for as long as they are."""
+        return self._under("var/lib/interlock/quiesced.json")
+
+    @property
     def systemd(self) -> str:
         """The directory that is there where systemd is in charge."""
         return self._under("run/systemd/system")

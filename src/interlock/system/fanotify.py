@@ -1,4 +1,4 @@
-"""Thin wrapper of fanotify's permission events (fanotify(7)): who opens a file waits for our answer."""
+"""Thin wrapper of fanotify (fanotify(7)): who opens a file waits for our answer; who closes one is told."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from interlock.system.linux import AT_FDCWD
 _LIBC = ctypes.CDLL(None, use_errno=True)
 FAN_CLOEXEC, FAN_NONBLOCK, FAN_CLASS_CONTENT = 0x1, 0x2, 0x4
 FAN_MARK_ADD = 0x1
+FAN_CLOSE = 0x8 | 0x10
 FAN_OPEN_PERM, FAN_EVENT_ON_CHILD = 0x10000, 0x08000000
 FAN_ALLOW, FAN_DENY = 0x1, 0x2
 _EVENT = struct.Struct("IBBHQii")
@@ -20,19 +21,26 @@ READ_SIZE = 1 << 16
 
 @dataclass(frozen=True)
 class OpenRequest:
-    """``pid`` wants to open the file behind ``descriptor``, which is ours to close with the answer."""
+    """``pid`` wants to open the file behind ``descriptor``, which is ours to close with the answer.
+
+    Or it has ``closed`` it, and waits for no answer.
+    """
 
     pid: int
     descriptor: int
+    closed: bool = False
 
 
 class OpenGuard:
-    """Permission events for opens of the files in one directory; OSError (EPERM) without CAP_SYS_ADMIN."""
+    """Permission events for opens of the files in one directory; OSError (EPERM) without CAP_SYS_ADMIN.
 
-    def __init__(self, directory: str) -> None:
+    With ``closes`` it also tells who closes them.
+    """
+
+    def __init__(self, directory: str, closes: bool = False) -> None:
         flags = FAN_CLASS_CONTENT | FAN_CLOEXEC | FAN_NONBLOCK
         self.descriptor = _check(_LIBC.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC))
-        mask = ctypes.c_uint64(FAN_OPEN_PERM | FAN_EVENT_ON_CHILD)
+        mask = ctypes.c_uint64(FAN_OPEN_PERM | FAN_EVENT_ON_CHILD | (FAN_CLOSE if closes else 0))
         try:
             _check(_LIBC.fanotify_mark(self.descriptor, FAN_MARK_ADD, mask, AT_FDCWD, os.fsencode(directory)))
         except OSError:
@@ -47,15 +55,16 @@ class OpenGuard:
             return []
         found, offset = [], 0
         while offset + _EVENT.size <= len(content):
-            length, _, _, _, _, descriptor, pid = _EVENT.unpack_from(content, offset)
-            found.append(OpenRequest(pid, descriptor))
+            length, _, _, _, mask, descriptor, pid = _EVENT.unpack_from(content, offset)
+            found.append(OpenRequest(pid, descriptor, not mask & FAN_OPEN_PERM))
             offset += length
         return found
 
     def answer(self, request: OpenRequest, allow: bool) -> None:
         """Let one request through, or refuse it; harmless when the process has ended meanwhile."""
         try:
-            os.write(self.descriptor, struct.pack("iI", request.descriptor, FAN_ALLOW if allow else FAN_DENY))
+            if not request.closed:
+                os.write(self.descriptor, struct.pack("iI", request.descriptor, FAN_ALLOW if allow else FAN_DENY))
         except OSError:
             pass
         os.close(request.descriptor)

@@ -27,7 +27,7 @@ from interlock.rpmdb.lock import RpmLock
 from interlock.rpmdb.shadow import kept_copies
 from interlock.system import durable
 from interlock.system.priority import behind_others
-from interlock.upgrade import aftermath, proof, retreat
+from interlock.upgrade import aftermath, proof, quiet, retreat
 from interlock.upgrade import state as states
 from interlock.upgrade.aside import Aside, beside
 from interlock.upgrade.isolation import Isolation, choose_isolation
@@ -117,6 +117,8 @@ class Engine:
             except BaseException as error:
                 self._after_failure(isolation, error)
                 raise
+            finally:
+                quiet.start_agents(self.host, self.journal, self.operation.records(), self.events)
         self._make_room(database)
 
     def _job(self, isolation: Isolation) -> Job:
@@ -191,6 +193,8 @@ class Engine:
     # -- apply --------------------------------------------------------------------------------------------------
 
     def _apply(self, isolation: Isolation, worker: WorkerProcess) -> TransactionListener:
+        if self.request.quiesce:
+            quiet.stop_agents(self.host, self.journal, self.events, isolation.database)
         self.enter(states.Applying(worker=worker.pid))
         watch = ScriptWatch(
             self.host, self.events, worker.pid, worker.reading,

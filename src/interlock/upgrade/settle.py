@@ -18,7 +18,7 @@ from interlock.host.hold import Hold, put_on_hold, read_hold
 from interlock.rpmdb.backend import Database, find_database
 from interlock.rpmdb.lock import RpmLock
 from interlock.system import durable
-from interlock.upgrade import retreat
+from interlock.upgrade import quiet, retreat
 from interlock.upgrade import state as states
 from interlock.upgrade.isolation import restore_content
 from interlock.upgrade.journal import Journal, JournalDamaged, Record, current_state, unfinished_intents
@@ -32,10 +32,29 @@ def settle_dead(host: Host) -> list[str]:
     for operation in list_operations(host.paths):
         records = operation.records()
         state = current_state(records)
-        if state is None or states.final(state) or host.proc.alive(records[-1].writer):
+        if state is None or not _unsettled(records, state) or host.proc.alive(records[-1].writer):
             continue
-        decided.append(_settle(host, operation, records, state))
+        if not states.final(state):
+            decided.append(_settle(host, operation, records, state))
+        decided += _start_agents(host, operation)
     return decided
+
+
+def _unsettled(records: list[Record], state: states.State) -> bool:
+    return not states.final(state) or quiet.owed(records) is not None
+
+
+def _start_agents(host: Host, operation: Operation) -> list[str]:
+    """Start the agents again that an operation has stopped, whatever its end; return what to tell people."""
+    records = operation.records()
+    what = quiet.owed(records)
+    if what is None:
+        return []
+    journal = Journal(operation.journal, host.clock, host.proc)
+    said = quiet.start_agents(host, journal, records)
+    journal.close()
+    units = ", ".join(unit.name for unit in what.units) or "no unit"
+    return [f"agents that operation {operation.id} had stopped run again: {units}", *said]
 
 
 def _settle(host: Host, operation: Operation, records: list[Record], state: states.State) -> str:
@@ -221,6 +240,6 @@ def interrupted(host: Host) -> Optional[Operation]:
             # What it did is unknown, and unknown never counts as finished.
             return operation
         state = current_state(records)
-        if state is not None and not states.final(state) and not host.proc.alive(records[-1].writer):
+        if state is not None and _unsettled(records, state) and not host.proc.alive(records[-1].writer):
             return operation
     return None

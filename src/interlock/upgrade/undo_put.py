@@ -92,15 +92,32 @@ def set_metadata(entry: Entry, real: str) -> None:
     os.utime(real, ns=(found.st_atime_ns, entry.modified), follow_symlinks=False)
 
 
-def remove_extra(real: str) -> None:
-    """Remove what was not there before; a directory with something in it that is not the upgrade's stays."""
+def remove_extra(real: str, aside: str) -> bool:
+    """Remove what was not there before; say whether something in it is kept at ``aside``.
+
+    A directory may have got what is not the upgrade's: it goes aside with all that, where one rename can do it.
+    """
     if not os.path.isdir(real) or os.path.islink(real):
         durable.remove_file(real)
-        return
+        return False
     try:
         os.rmdir(real)
+        return False
     except OSError:
-        return
+        return _move_aside(real, aside)
+
+
+def _move_aside(real: str, aside: str) -> bool:
+    os.makedirs(os.path.dirname(aside), mode=0o700, exist_ok=True)
+    number = 0
+    while os.path.lexists(f"{aside}.{number}" if number else aside):
+        number += 1
+    try:
+        os.rename(real, f"{aside}.{number}" if number else aside)
+    except OSError:
+        # A mount point, or another file system: it stays.
+        return False
+    return True
 
 
 def copy_aside(real: str, target: str) -> None:

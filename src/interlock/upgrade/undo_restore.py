@@ -182,11 +182,12 @@ class Restorer:
         """
         self.check()
         changes = self.changes() if known is None else known
+        extra = [change.path for change in changes if change.what == "extra"]
         for change in sorted(changes, reverse=True):
             if change.theirs:
-                copy_aside(self.real(change.path), os.path.join(self.aside, change.path.lstrip("/")))
-        for path in sorted((change.path for change in changes if change.what == "extra"), reverse=True):
-            remove_extra(self.real(path))
+                copy_aside(self.real(change.path), self._aside(change.path))
+        kept = [path for path in sorted(extra, reverse=True) if remove_extra(self.real(path), self._aside(path))]
+        changes = [one._replace(theirs=one.theirs or one.path in kept) for one in changes]
         wanted = {change.path: change.what for change in changes if change.what != "extra"}
         self._put_all(wanted)
         # Times of directories change as their entries do: last, deepest first.
@@ -194,6 +195,9 @@ class Restorer:
             if entry.kind == FOLDER:
                 set_metadata(entry, self.real(entry.path))
         return changes
+
+    def _aside(self, path: str) -> str:
+        return os.path.join(self.aside, path.lstrip("/"))
 
     def sync(self) -> None:
         """Make durable what ``restore`` has done."""
