@@ -53,6 +53,7 @@ soak: setup
 	@$(PYTHON) bench/soak.py --rounds $(N)
 	@$(PYTHON) bench/kills.py --kills $(N)
 	@INTERLOCK_POINTS=all $(VENV)/bin/pytest tests/host/test_recovery.py tests/host/test_half.py
+	@INTERLOCK_SETS=40 $(VENV)/bin/pytest tests/host/test_quiesce.py
 	@$(PYTHON) bench/power_cuts.py --cuts 10
 
 clean:

@@ -140,8 +140,8 @@ class Kills:
     def _recovered(self, host: HostHandle, release: str) -> str:
         done, how = host.run(["interlock", "resume"], LIMIT), ""
         if done.status == NO_SSH or NOT_WHOLE in done.stderr:
-            # Half an sshd lets nobody in, half a Python starts nothing, and the standby was killed as well. There is the
-            # reset button, and recovery at boot does the rest.
+            # Half an sshd lets nobody in, half a Python starts nothing, and the standby was killed as well. There is
+            # the reset button, and recovery at boot does the rest.
             host.reset()
             done, how = host.run(["interlock", "resume"], LIMIT), ", by a reset"
         if done.status != 0:

@@ -17,7 +17,7 @@ from typing import Any, Callable
 from interlock.errors import InterlockError
 from interlock.host.agents import Agent, ancestors, program, uses_files
 from interlock.host.context import Host
-from interlock.host.units import Unit, allow, forbid, read_units, stop_order
+from interlock.host.units import Unit, allow, forbid, read_units, start_order, stop_order
 from interlock.system.proc import ProcessId
 
 STOP_LIMIT = 100.0
@@ -76,7 +76,7 @@ def intend(host: Host, agents: Sequence[Agent]) -> Quiesced:
     known = read_units(host, list(wanted))
     starters = dict.fromkeys(name for unit in known.values() for name in unit.triggers if name not in known)
     known.update(read_units(host, list(starters)))
-    running = [unit for unit in known.values() if unit.runs]
+    running = [unit for unit in known.values() if unit.runs and unit.loaded != "masked"]
     after = {unit: agent.known.after for agent in agents if agent.known for unit in _units_of(agent)}
     activated = {unit for agent in agents if agent.known and agent.known.activated for unit in agent.known.units}
     forbidden = [
@@ -84,6 +84,8 @@ def intend(host: Host, agents: Sequence[Agent]) -> Quiesced:
         if unit.name.endswith(".service") and unit.loaded == "loaded" and (unit.bus_name or unit.name in activated)
     ]  # fmt: skip
     frozen, notes = _processes(host, agents)
+    notes += [f"{unit.name} is masked and could not be started again: it goes on" for unit in known.values()
+              if unit.runs and unit.loaded == "masked"]  # fmt: skip
     groups = tuple(tuple(group) for group in stop_order(running, after))
     names = tuple(agent.name for agent in agents)
     return Quiesced(tuple(running), groups, tuple(forbidden), tuple(frozen), names, tuple(notes))
@@ -150,11 +152,23 @@ def restore(host: Host, what: Quiesced, note: Note, wait: bool = True) -> None:
             _signal(one, signal.SIGCONT)
     allow(host, what.forbidden)
     now = read_units(host, [unit.name for unit in what.units])
-    for group in reversed(what.order):
-        missing = [name for name in group if name in now and not now[name].runs]
-        _systemctl(host, "start", missing, START_LIMIT, note, *([] if wait else ["--no-block"]))
+    options = [] if wait else ["--no-block"]
+    _systemctl(host, "stop", _in_the_way(what, now), STOP_LIMIT, note, *options)
+    for group in start_order(what.order):
+        # Those that seem to run as well: a stop that was asked for may still be under way, and is taken back so.
+        _systemctl(host, "start", [name for name in group if name in now], START_LIMIT, note, *options)
     if wait:
         _look_again(host, what, note)
+
+
+def _in_the_way(what: Quiesced, now: Mapping[str, Unit]) -> list[str]:
+    """Return services that were not stopped yet, and whose socket was: it cannot listen while they run."""
+    closed = {unit.name for unit in what.units if unit.name.endswith(".socket") and not _runs(now, unit.name)}
+    return [unit.name for unit in what.units if closed.intersection(unit.triggers) and _runs(now, unit.name)]
+
+
+def _runs(now: Mapping[str, Unit], name: str) -> bool:
+    return name in now and now[name].runs
 
 
 def _look_again(host: Host, what: Quiesced, note: Note) -> None:

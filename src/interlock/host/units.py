@@ -99,6 +99,15 @@ def stop_order(units: Iterable[Unit], after: Mapping[str, Sequence[str]]) -> lis
     return groups
 
 
+def start_order(groups: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the groups of ``stop_order`` to be started: sockets before their services, timers and paths last."""
+    names = [name for group in groups for name in group]
+    sockets = [name for name in names if name.endswith(".socket")]
+    others = [name for name in names if not name.endswith((".socket", ".service"))]
+    services = [[name for name in group if name.endswith(".service")] for group in reversed(groups)]
+    return [group for group in (sockets, *services, others) if group]
+
+
 def forbid(host: Host, names: Sequence[str]) -> None:
     """Have systemd start none of these units, for this boot, whoever asks; their own files stay as they are."""
     folder = f"{host.paths.systemd}.control"

@@ -56,22 +56,24 @@ class Tally:
     def __init__(self) -> None:
         self.users: dict[tuple[str, str], User] = {}
         self._of: dict[ProcessId, User] = {}
+        self._last: dict[int, ProcessId] = {}
 
     def opened(self, one: ProcessId, name: str, unit: str, parent: str, at: float) -> None:
         """Count an open by a process."""
         user = self._of.get(one)
         if user is None:
             user = self._of[one] = self.users.setdefault((name, unit), User(name, unit, parent))
+        self._last[one.pid] = one
         run = user.runs.setdefault(one, Run(at, at))
         run.open += 1
         run.last = at
         user.opens += 1
 
-    def closed(self, one: ProcessId, at: float) -> None:
-        """Count a close by a process that was seen before."""
-        user = self._of.get(one)
-        if user is not None:
-            run = user.runs[one]
+    def closed(self, pid: int, at: float) -> None:
+        """Count a close by a process that was seen before; it may have ended already."""
+        one = self._last.get(pid)
+        if one is not None:
+            run = self._of[one].runs[one]
             run.open, run.last = max(0, run.open - 1), at
 
     def rows(self) -> list[dict[str, Any]]:
@@ -98,11 +100,11 @@ def watch(host: Host, directory: str, seconds: float, stopped: Callable[[], bool
 
 def _events(host: Host, guard: OpenGuard, tally: Tally) -> Iterator[None]:
     for event in guard.read():
-        one = host.proc.identify(event.pid) if event.pid != os.getpid() else None
         now = host.clock.monotonic()
-        if one is not None and event.closed:
-            tally.closed(one, now)
-        elif one is not None:
+        if event.closed:
+            tally.closed(event.pid, now)
+        one = host.proc.identify(event.pid) if event.pid != os.getpid() and not event.closed else None
+        if one is not None:
             parent = program(host.proc.command(host.proc.parent(event.pid) or 0))
             tally.opened(one, program(host.proc.command(event.pid)), host.proc.unit(event.pid), parent, now)
         guard.answer(event, True)
