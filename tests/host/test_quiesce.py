@@ -199,6 +199,10 @@ def test_what_dbus_starts_is_not_started_meanwhile(host: Host) -> None:
     (host.root / f"usr/share/dbus-1/system-services/{name}.service").write_text(
         f"[D-BUS Service]\nName={name}\nExec=/bin/false\nUser=root\nSystemdService=q-alpha.service\n"
     )
+    (host.root / "usr/share/dbus-1/system.d").mkdir(exist_ok=True)
+    (host.root / f"usr/share/dbus-1/system.d/{name}.conf").write_text(
+        f'<busconfig><policy user="root"><allow own="{name}"/><allow send_destination="{name}"/></policy></busconfig>'
+    )
     folder = host.root / UNITS.lstrip("/")
     (folder / "q-alpha.service").write_text(service(f"Type=simple\nBusName={name}\nExecStart=/bin/sleep infinity\n"))
     host.shell("systemctl daemon-reload; systemctl reload dbus; systemctl start q-alpha")
