@@ -153,7 +153,7 @@ class Package:
     """A package as the database or a depot describes it, as far as planning needs it.
 
     ``size`` is the installed payload in bytes. ``files`` has the paths that requirements may name (a depot's
-    primary metadata lists only part of them).
+    primary metadata lists only part of them). ``installed_at`` is in seconds since the epoch, 0 for a depot's.
     """
 
     nevra: Nevra
@@ -163,6 +163,7 @@ class Package:
     obsoletes: tuple[Relation, ...] = ()
     files: tuple[str, ...] = ()
     size: int = 0
+    installed_at: int = 0
 
     @property
     def name(self) -> str:
@@ -187,6 +188,8 @@ def relation_from_json(row: Sequence[Any]) -> Relation:
 def package_to_json(package: Package) -> dict[str, Any]:
     """Return a JSON object of a package."""
     row: dict[str, Any] = {"nevra": str(package.nevra), "size": package.size, "files": list(package.files)}
+    if package.installed_at:
+        row["installed"] = package.installed_at
     for kind in ("provides", "requires", "conflicts", "obsoletes"):
         row[kind] = [relation_to_json(one) for one in getattr(package, kind)]
     return row
@@ -198,7 +201,8 @@ def package_from_json(row: Mapping[str, Any]) -> Package:
         kind: tuple(relation_from_json(one) for one in row[kind])
         for kind in ("provides", "requires", "conflicts", "obsoletes")
     }
-    return Package(Nevra.parse(row["nevra"]), files=tuple(row["files"]), size=row["size"], **relations)
+    return Package(Nevra.parse(row["nevra"]), files=tuple(row["files"]), size=row["size"],
+                   installed_at=row.get("installed", 0), **relations)  # fmt: skip
 
 
 def newest(packages: Sequence[Package]) -> Optional[Package]:

@@ -10,7 +10,7 @@ from typing import Any, Optional
 from interlock.cli import demo, lab_cases
 from interlock.cli.output import print_error, print_json, say, table
 from interlock.errors import InterlockError, UsageError
-from interlock.lab import agents, disks, releases, verbs
+from interlock.lab import agents, disks, dress, releases, verbs
 from interlock.lab.cache import Cache, default_home
 from interlock.lab.hosts import Lab
 from interlock.system.proc import ProcReader
@@ -44,6 +44,7 @@ def _add_makers(inner: Any) -> None:
     up.add_argument(
         "--filesystem", metavar="F", default=disks.SNAPSHOT, help=f"of the root directory: {', '.join(disks.NAMES)}"
     )
+    up.add_argument("--dress", metavar="P", help=f"have it say that it is another product: {', '.join(dress.DRESSES)}")
     down = _verb(inner, "down", run_down, "remove hosts and all that belongs to them")
     down.add_argument("names", nargs="*", metavar="NAME")
     down.add_argument("--all", action="store_true", help="remove every host, the network and the mount")
@@ -102,7 +103,11 @@ def run_build(options: argparse.Namespace) -> int:
 def run_up(options: argparse.Namespace) -> int:
     """``lab up``."""
     lab = make_lab()
+    if options.dress:
+        dress.find_dress(options.dress)
     made = verbs.up(lab, options.name, options.release, options.count, options.agent, filesystem=options.filesystem)
+    for record in made if options.dress else ():
+        dress.dress(lab.root_of(record.name), options.dress)
     rows = [lab.describe(record) for record in made]
     return _show(options, rows, "\n".join(f"{row['name']} is up at {row['address']}" for row in rows))
 

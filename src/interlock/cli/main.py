@@ -31,6 +31,7 @@ MODULES = {
     "locks": ("locks",),
     "doctor": ("doctor",),
     "agents": ("agents",),
+    "advice": ("advice", "facts"),
     "support": ("support-bundle",),
     "lab": ("lab",),
 }

@@ -86,6 +86,10 @@ def _say_hold(host: Host, hold: dict[str, Any]) -> None:
         say("  that upgrade, or undoes it with those from before. When the host has been put right by hand,")
         say("  `interlock resume` proves it and ends the hold.")
         return
+    if hold["operation"].startswith("advisory:"):
+        say("  Do not reboot, and install nothing. `interlock support-bundle FILE` writes all that support needs.")
+        say(f"  When the host has been put right, remove {host.paths.hold} and {host.paths.dirty} to end it.")
+        return
     say("  Do not reboot: the files of some packages are new, the package database is the one from before.")
     say(f"  Kept for a look: {hold['kept'] or 'nothing'}; `interlock history {hold['operation']}` says more.")
     say("  `interlock resume` tries to bring it back. When the host has been put right by hand, remove")

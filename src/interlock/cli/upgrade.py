@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Optional
 
+from interlock.advice.rules import Advice, telling
+from interlock.cli.advice import add_file_option, say_advice, say_defects
 from interlock.cli.half import look_for_half
 from interlock.cli.output import consent, print_json, say, say_end
 from interlock.cli.plan import StageLine, headline, plan_row, quiet, say_plan
@@ -15,12 +18,15 @@ from interlock.errors import InterlockError, Refused
 from interlock.host.context import Host, this_host
 from interlock.host.hold import refuse_when_held
 from interlock.host.lease import Lease, busy, current_owner
+from interlock.package import Package
+from interlock.rpmdb.backend import Database
+from interlock.upgrade.advise import advise, hold_affected, refuse_denied, wants_quiet
 from interlock.upgrade.aside import Asked
 from interlock.upgrade.half import refuse_half, see_half
 from interlock.upgrade.operation import Request, create_operation, find_operation
 from interlock.upgrade.plan import Plan
 from interlock.upgrade.preflight import Reason, Verdict, preflight
-from interlock.upgrade.prepare import Picture, fetch, refuse_problems, take_picture
+from interlock.upgrade.prepare import Picture, fetch, read_installed, refuse_problems, take_picture
 from interlock.upgrade.service import follow, launch, serve, serve_rollback, unit_name
 from interlock.upgrade.settle import interrupted, settle_dead
 from interlock.upgrade.stage import Staged
@@ -35,6 +41,10 @@ def add_parsers(subparsers: Any) -> None:
     update = _verb(subparsers, "update", "upgrade this host", run_update)
     for parser in (stage, update):
         parser.add_argument("--depot", required=True, metavar="D", help="directory or URL of an rpm-md repository")
+    for parser in (check, update):
+        add_file_option(parser)
+    update.add_argument("--ignore-advisory", action="append", default=[], metavar="ID",
+                        help="go on although this advisory rule speaks against it (repeatable)")  # fmt: skip
     check.add_argument("--depot", metavar="D", help="also check whether everything in this depot fits the host")
     for parser in (check, stage, update):
         parser.add_argument("--bulletin", action="append", default=[], metavar="ID", help="only this one (repeatable)")
@@ -84,6 +94,8 @@ def run_check(options: argparse.Namespace) -> int:
     verdict = Verdict([*verdict.reasons, *reasons])
     if options.depot and os.geteuid() == 0:
         verdict = Verdict([*verdict.reasons, *_check_depot(host, options)])
+    elif os.geteuid() == 0:
+        verdict = Verdict([*verdict.reasons, *_check_advice(host, options)])
     if options.json:
         rows = [vars(reason) for reason in verdict.reasons]
         print_json({"verdict": verdict.answer, "reasons": rows, "half": half.to_json() if half else None})
@@ -99,11 +111,39 @@ def _check_depot(host: Host, options: argparse.Namespace) -> list[Reason]:
     try:
         picture = take_picture(host, request.depot, options.bulletin)
         found.append(Reason("depot", "ok", f"{len(picture.depot.packages)} packages, {headline(picture.plan)}"))
+        found += _advice_reasons(host, options, picture.database, picture.installed, picture.plan)
         refuse_problems(picture.plan)
         staged = fetch(host, picture, request, quiet)
     except InterlockError as error:
         return [*found, Reason("depot", "deny", str(error), int(error.exit_status))]
     return [*found, Reason("signatures", "ok", f"{len(staged.files)} packages fetched, digests and signatures good")]
+
+
+def _check_advice(host: Host, options: argparse.Namespace) -> list[Reason]:
+    """Say what rules say of the host as it is; where its packages cannot be read the pre-flight has said so."""
+    try:
+        database, installed = read_installed(host)
+    except (InterlockError, OSError):
+        return []
+    return _advice_reasons(host, options, database, installed, None)
+
+
+def _advice_reasons(
+    host: Host, options: argparse.Namespace, database: Database, installed: Sequence[Package], plan: Optional[Plan]
+) -> list[Reason]:
+    found, rules = advise(host, database, installed, plan, options.advisories)
+    hold_affected(host, found)
+    reasons = [_advice_reason(one) for one in telling(found)]
+    reasons += [Reason("advisory rules", "note", f"left out: {defect}") for defect in rules.defects]
+    return reasons or [Reason("advisory rules", "ok", f"none of {len(rules.rules)} affects this host")]
+
+
+def _advice_reason(one: Advice) -> Reason:
+    level = "deny" if one.stops and one.state == "affected" else "unknown" if one.stops else "note"
+    names = f" ({', '.join(one.names[:8])})" if one.names else ""
+    unknown = f"; it cannot be judged, because {one.why} is not known" if one.state == "unknown" else ""
+    text = f"{one.rule.title}{names}{unknown}. {one.rule.explanation} → {one.rule.solution}"
+    return Reason(f"advisory {one.rule.id}", level, text, 5 if one.rule.verdict == "hold" and level == "deny" else 3)
 
 
 def _say_verdict(verdict: Verdict) -> None:
@@ -146,6 +186,7 @@ def run_update(options: argparse.Namespace) -> int:
     refuse_problems(picture.plan)
     if not options.json:
         say_plan(picture)
+    request = _advised(host, options, request, picture)
     if picture.plan.empty or options.dry_run:
         return _say_unchanged(picture, options)
     if not consent("Go on?", options.yes):
@@ -153,6 +194,19 @@ def run_update(options: argparse.Namespace) -> int:
         return 0
     staged = fetch(host, picture, request, quiet if options.json else StageLine())
     return _start(host, options, request, picture, staged)
+
+
+def _advised(host: Host, options: argparse.Namespace, request: Request, picture: Picture) -> Request:
+    """Return the request as advisory rules want it; refused or held where one of them speaks against the update."""
+    found, rules = advise(host, picture.database, picture.installed, picture.plan, options.advisories)
+    ignored = options.ignore_advisory
+    if not options.json:
+        say_advice([one for one in telling(found) if one.rule.id not in ignored])
+        say_defects(rules.defects)
+    hold_affected(host, found, ignored)
+    refuse_when_held(host.paths)
+    refuse_denied(found, ignored)
+    return replace(request, quiesce=request.quiesce or wants_quiet(found, ignored))
 
 
 def _need_root() -> None:

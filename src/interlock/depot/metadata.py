@@ -169,7 +169,7 @@ class PrimaryReader:
         return DepotPackage(package, location, checksum.kind, checksum.value, _number(attribute(size, "package")))
 
     def _described(self, nevra: Nevra, form: Element, size: int) -> Package:
-        relations: dict[str, tuple[Relation, ...]] = {}
+        relations: dict[str, Any] = {}
         paths: list[str] = []
         for child in form:
             kind = local(child.tag)

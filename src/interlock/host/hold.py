@@ -31,6 +31,9 @@ class Hold:
 
 def left_by(operation: str) -> str:
     """Say to people which operation it was, of ours or of somebody else."""
+    kind, colon, name = operation.partition(":")
+    if colon and kind == "advisory":
+        return f"the advisory rule {name}"
     return "something else than Interlock" if operation == FOREIGN else f"operation {operation}"
 
 

@@ -65,6 +65,11 @@ class Paths:
         return self._under("etc/interlock/agents.d")
 
     @property
+    def advisories(self) -> str:
+        """Advisory rules that came after this release."""
+        return self._under("var/lib/interlock/advisories")
+
+    @property
     def quiesced(self) -> str:
         """Which agents `interlock agents stop` has stopped, for as long as they are."""
         return self._under("var/lib/interlock/quiesced.json")

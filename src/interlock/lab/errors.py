@@ -5,6 +5,12 @@ from __future__ import annotations
 from interlock.errors import InterlockError, Refused, UsageError
 
 
+class UnknownDress(UsageError):
+    """A host of the lab cannot be dressed as {name}; known are: {known}."""
+
+    hint = "Choose one of those with --dress."
+
+
 class UnknownRelease(UsageError):
     """The lab has no release {name}; it has: {known}."""
 

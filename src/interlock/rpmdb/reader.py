@@ -77,7 +77,7 @@ def read_header(rpm: ModuleType, header: Any) -> Package:
     relations = {kind: _relations(header, kind[:-1]) for kind in ("provides", "requires", "conflicts", "obsoletes")}
     paths = tuple(path for path in map(_text, header["filenames"]) if any(hint in path for hint in FILE_HINTS))
     size = int(header["longsize"] or header["size"] or 0)
-    return Package(nevra_of(header), files=paths, size=size, **relations)
+    return Package(nevra_of(header), files=paths, size=size, installed_at=int(header["installtime"] or 0), **relations)
 
 
 def _relations(header: Any, tag: str) -> tuple[Relation, ...]:

@@ -124,8 +124,7 @@ def _on_copy(host: Host, words: list[str]) -> str:
 
 
 def _facts(host: Host) -> Any:
-    from interlock.host.facts import read_facts  # noqa: PLC0415
+    from interlock.upgrade.advise import gather_facts  # noqa: PLC0415
     from interlock.upgrade.prepare import read_installed  # noqa: PLC0415
 
-    database, installed = read_installed(host)
-    return read_facts(host, installed, database)
+    return gather_facts(host, *read_installed(host))
