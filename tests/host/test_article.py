@@ -93,8 +93,48 @@ def test_update_1a_stops_the_agents_upgrades_and_starts_them_again(host: Host) -
     assert "payroll db" in done.stdout
 
 
-def test_update_1_that_was_run_and_not_rebooted_is_held_and_no_reboot_is_allowed(host: Host) -> None:
+def test_update_1_is_recalled_refused_flagged_and_its_replacement_offered(host: Host) -> None:
+    dress(host.root, "rhel8")
     host.run("interlock", "rollback", "--yes")
+    assert host.update("/srv/u1").status == 0
+    place = Path(host.root) / "srv/both"
+    place.mkdir()
+    for folder in ("u1", "u1a"):
+        for package in (Path(host.root) / "srv" / folder).glob("*.rpm"):
+            (place / package.name).write_bytes(package.read_bytes())
+    old, new = (tuple(row for row in read_packages(place, host.lab.runner) if f"-{mark}-1." in row[1]) for mark in "23")
+    make_depot(
+        place,
+        [
+            LabBulletin("ESX400-Update01", "Update 1", "bugfix", "Critical", "2009-11-20", "", old,
+                        recall="it can leave a lock in rpmdb", replacement="ESX400-Update01a"),
+            LabBulletin("ESX400-Update01a", "Update 1a", "bugfix", "Critical", "2009-12-09", "", new),
+        ],
+        host.lab.runner,
+    )  # fmt: skip
+    check = host.run("interlock", "check", "--depot", "/srv/both", check=False)
+    assert "recalled bulletin ESX400-Update01" in check.stdout
+    assert "interlock update --bulletin ESX400-Update01a" in check.stdout
+    states = {row["id"]: row for row in host.json("scan", "--depot", "/srv/both")["bulletins"]}
+    assert (states["ESX400-Update01"]["state"], states["ESX400-Update01a"]["state"]) == ("recalled", "applicable")
+    assert states["ESX400-Update01"]["installed_here"] == [str(old[0][0])]
+    refused = host.update("/srv/both", "--bulletin", "ESX400-Update01", "--json")
+    error = json.loads(refused.stdout)
+    assert (refused.status, error["error"]) == (3, "recalled-bulletin")
+    assert "ESX400-Update01a takes its place" in error["hint"]
+    assert (
+        host.json("info", "ESX400-Update01", "--depot", "/srv/both")["recall_reason"] == "it can leave a lock in rpmdb"
+    )
+    assert {row["id"]: row["state"] for row in host.json("query", "--depot", "/srv/both")} == {
+        "ESX400-Update01": "recalled"
+    }
+    assert host.update("/srv/both").status == 0
+    assert version(host) == "3"
+    host.run("interlock", "rollback", "--yes")
+    host.run("interlock", "rollback", "--yes")
+
+
+def test_update_1_that_was_run_and_not_rebooted_is_held_and_no_reboot_is_allowed(host: Host) -> None:
     dress(host.root, "esx40-proliant")
     # What the original update did, by plain rpm: the C library's package is newer than this boot.
     host.shell(

@@ -42,9 +42,9 @@ def test_what_a_bulletin_is_on_a_host(names: str, installed: str, status: Bullet
     assert bool(found.upgrades) == (status is BulletinStatus.APPLICABLE)
 
 
-def test_an_obsoleted_package_counts_as_installed() -> None:
+def test_an_obsoleted_package_has_not_to_be_installed() -> None:
     host = [package("new-5-1", obsoletes="a <= 9")]
-    assert state("a-2-1.noarch", host).status is BulletinStatus.INSTALLED
+    assert state("a-2-1.noarch", host).status is BulletinStatus.OBSOLETED
     assert state("a-10-1.noarch", host).status is BulletinStatus.NOT_APPLICABLE
 
 

@@ -22,7 +22,7 @@ EPILOG = (
 )
 # Modules with the verbs that they add, in the order of the help. The zipapp that goes onto hosts has no lab in it.
 MODULES = {
-    "bulletins": ("scan",),
+    "bulletins": ("scan", "query", "info"),
     "upgrade": ("check", "stage", "update", "engine"),
     "records": ("status", "history"),
     "recovery": ("rollback", "resume"),

@@ -37,6 +37,8 @@ def say_plan(picture: Picture) -> None:
     """Print what would be done, before consent."""
     plan = picture.plan
     say_defects(picture)
+    for note in plan.notes:
+        say(f"  note: {note}")
     if plan.empty:
         return
     upgrades = [

@@ -14,6 +14,7 @@ from interlock.cli.half import look_for_half
 from interlock.cli.output import consent, print_json, say, say_end
 from interlock.cli.plan import StageLine, headline, plan_row, quiet, say_plan
 from interlock.cli.progress import EventCopy, Handler, Progress, all_of
+from interlock.depot.bulletin import bulletin_states
 from interlock.errors import InterlockError, Refused
 from interlock.host.context import Host, this_host
 from interlock.host.hold import refuse_when_held
@@ -111,12 +112,23 @@ def _check_depot(host: Host, options: argparse.Namespace) -> list[Reason]:
     try:
         picture = take_picture(host, request.depot, options.bulletin)
         found.append(Reason("depot", "ok", f"{len(picture.depot.packages)} packages, {headline(picture.plan)}"))
+        found += _recalled(picture)
         found += _advice_reasons(host, options, picture.database, picture.installed, picture.plan)
         refuse_problems(picture.plan)
         staged = fetch(host, picture, request, quiet)
     except InterlockError as error:
         return [*found, Reason("depot", "deny", str(error), int(error.exit_status))]
     return [*found, Reason("signatures", "ok", f"{len(staged.files)} packages fetched, digests and signatures good")]
+
+
+def _recalled(picture: Picture) -> list[Reason]:
+    """Flag what is installed here and was recalled since, with what takes its place."""
+    recalled = [one for one in bulletin_states(picture.depot, picture.installed) if one.bulletin.recalled and one.here]
+    return [
+        Reason(f"recalled bulletin {one.bulletin.id}", "note", one.reason + (
+            f" (interlock update --bulletin {one.bulletin.replacement})" if one.bulletin.replacement else ""))
+        for one in recalled
+    ]  # fmt: skip
 
 
 def _check_advice(host: Host, options: argparse.Namespace) -> list[Reason]:

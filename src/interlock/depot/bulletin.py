@@ -47,6 +47,8 @@ class Bulletin:
     restart: bool = False
     references: tuple[Reference, ...] = ()
     packages: tuple[Nevra, ...] = ()
+    vendor: str = ""
+    rights: str = ""
     maintenance: bool = False
     recalled: bool = False
     recall_reason: str = ""
@@ -57,19 +59,29 @@ class BulletinStatus(str, Enum):
     """What a bulletin is on one host."""
 
     APPLICABLE = "applicable"
+    STAGED = "staged"
     INSTALLED = "installed"
+    OBSOLETED = "obsoleted"
     NOT_APPLICABLE = "not-applicable"
     MISSING_PACKAGE = "missing-package"
+    CONFLICT = "conflict"
+    NOT_INSTALLABLE = "not-installable"
+    RECALLED = "recalled"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class BulletinState:
-    """A bulletin's status, why, and its packages that would be installed here."""
+    """A bulletin's status, why, and its packages that would be installed here.
+
+    ``here`` are those of its packages that are installed in the very version: of a recalled one, what is to be mended.
+    """
 
     bulletin: Bulletin
     status: BulletinStatus
     reason: str
     upgrades: tuple[Nevra, ...] = ()
+    here: tuple[Nevra, ...] = ()
 
 
 class InstalledIndex:
@@ -109,6 +121,25 @@ def bulletin_states(depot: Depot, installed: Iterable[Package]) -> tuple[Bulleti
 
 
 def _state(bulletin: Bulletin, host: InstalledIndex, depot: ByName) -> BulletinState:
+    try:
+        here = tuple(one for one in bulletin.packages if one in host.by_name.get(one.name, ()))
+        return recalled_state(bulletin, here) if bulletin.recalled else _judged(bulletin, host, depot, here)
+    except (ValueError, ArithmeticError, LookupError) as error:
+        # One bulletin that makes no sense is no reason to know nothing of the others.
+        return BulletinState(bulletin, BulletinStatus.UNKNOWN, f"it cannot be judged: {error}")
+
+
+def recalled_state(bulletin: Bulletin, here: tuple[Nevra, ...]) -> BulletinState:
+    """Return what a recalled bulletin is on a host that has these packages of it."""
+    reason = f"recalled: {bulletin.recall_reason}" if bulletin.recall_reason else "recalled by its publisher"
+    if here:
+        reason += f"; {here[0]}{f' and {len(here) - 1} more' if len(here) > 1 else ''} of it is installed here"
+    if bulletin.replacement:
+        reason += f"; {bulletin.replacement} takes its place"
+    return BulletinState(bulletin, BulletinStatus.RECALLED, reason, here=here)
+
+
+def _judged(bulletin: Bulletin, host: InstalledIndex, depot: ByName, here: tuple[Nevra, ...]) -> BulletinState:
     upgrades: list[Nevra] = []
     missing: list[Nevra] = []
     done: list[Nevra] = []
@@ -122,8 +153,10 @@ def _state(bulletin: Bulletin, host: InstalledIndex, depot: ByName) -> BulletinS
     if missing:
         reason = f"the depot has not its package {missing[0]}"
         return BulletinState(bulletin, BulletinStatus.MISSING_PACKAGE, reason)
+    if done and not any(map(host.same, done)):
+        return BulletinState(bulletin, BulletinStatus.OBSOLETED, "what is installed obsoletes its packages")
     if done:
-        return BulletinState(bulletin, BulletinStatus.INSTALLED, "its packages are installed or obsoleted")
+        return BulletinState(bulletin, BulletinStatus.INSTALLED, "its packages are installed or obsoleted", here=here)
     return BulletinState(bulletin, BulletinStatus.NOT_APPLICABLE, _why_not(bulletin, host))
 
 

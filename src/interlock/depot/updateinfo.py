@@ -12,6 +12,9 @@ from interlock.depot.markup import MarkupError, attribute, children, local, reco
 from interlock.depot.metadata import SOURCE_ARCHES, checked_nevra
 from interlock.package import Nevra
 
+# What a publisher says of a bulletin that is not to be installed any more; SUSE's word is the first.
+RECALLED = ("retracted", "recalled", "obsolete")
+_WORD_LIMIT = 300
 _TEXT_LIMIT = 64 * 1024
 _NO = ("", "0", "false", "no")
 
@@ -42,6 +45,8 @@ class UpdateinfoReader:
         self._seen.add(identity)
         parts = children(record)
         packages = [one for one in record.iter() if local(one.tag) == "package"]
+        references = tuple(_reference(one) for one in record.iter() if local(one.tag) == "reference")
+        named = {one.kind: one.identity for one in references}
         return Bulletin(
             id=identity,
             title=text(parts.get("title")) or text(parts.get("summary")),
@@ -52,8 +57,14 @@ class UpdateinfoReader:
             description=text(parts.get("description"))[:_TEXT_LIMIT],
             reboot=_says(record, packages, "reboot_suggested"),
             restart=_says(record, packages, "restart_suggested", "relogin_suggested"),
-            references=tuple(_reference(one) for one in record.iter() if local(one.tag) == "reference"),
+            references=references,
             packages=_nevras(packages),
+            vendor=attribute(record, "from")[:_WORD_LIMIT],
+            rights=text(parts.get("rights"))[:_WORD_LIMIT],
+            maintenance=named.get("interlock") == "maintenance-mode",
+            recalled=attribute(record, "status") in RECALLED,
+            recall_reason=text(parts.get("message"))[:_TEXT_LIMIT],
+            replacement=named.get("replacement", ""),
         )
 
 

@@ -21,6 +21,8 @@ class LabBulletin:
     description: str
     packages: tuple[tuple[Nevra, str], ...]  # with the name of each package's file
     reboot: bool = False
+    recall: str = ""  # why it was recalled, if it was
+    replacement: str = ""
 
 
 def write_updateinfo(bulletins: Iterable[LabBulletin]) -> str:
@@ -30,9 +32,10 @@ def write_updateinfo(bulletins: Iterable[LabBulletin]) -> str:
 
 
 def _update(bulletin: LabBulletin) -> str:
+    status = "retracted" if bulletin.recall else "stable"
     reboot = "    <reboot_suggested>True</reboot_suggested>\n" if bulletin.reboot else ""
     return (
-        f'  <update from="lab@localhost" status="stable" type={quoteattr(bulletin.kind)} version="1">\n'
+        f'  <update from="lab@localhost" status="{status}" type={quoteattr(bulletin.kind)} version="1">\n'
         f"    <id>{escape(bulletin.id)}</id>\n"
         f"    <title>{escape(bulletin.title)}</title>\n"
         f"    <severity>{escape(bulletin.severity)}</severity>\n"
@@ -42,7 +45,7 @@ def _update(bulletin: LabBulletin) -> str:
         f"    <summary>{escape(bulletin.title)}</summary>\n"
         f"    <description>{escape(bulletin.description)}</description>\n"
         f"{reboot}"
-        f"    <references/>\n"
+        f"{_recall(bulletin)}"
         f"    <pkglist>\n"
         f'      <collection short="lab">\n        <name>Interlock lab</name>\n'
         f"{_packages(bulletin.packages, bulletin.reboot)}"
@@ -50,6 +53,14 @@ def _update(bulletin: LabBulletin) -> str:
         f"    </pkglist>\n"
         f"  </update>"
     )
+
+
+def _recall(bulletin: LabBulletin) -> str:
+    message = f"    <message>{escape(bulletin.recall)}</message>\n" if bulletin.recall else ""
+    if not bulletin.replacement:
+        return f"{message}    <references/>\n"
+    reference = f'<reference href="" id={quoteattr(bulletin.replacement)} title="" type="replacement"/>'
+    return f"{message}    <references>\n      {reference}\n    </references>\n"
 
 
 def _packages(packages: Sequence[tuple[Nevra, str]], reboot: bool) -> str:

@@ -58,6 +58,8 @@ def find_dress(name: str) -> Dress:
 def dress(root: Path, name: str) -> None:
     """Dress the host at ``root``."""
     chosen = find_dress(name)
+    for path in ("etc/vmware-release", "usr/local/bin/dmidecode"):
+        (root / path).unlink(missing_ok=True)
     for path, text in chosen.files.items():
         place = root / path
         place.unlink(missing_ok=True)

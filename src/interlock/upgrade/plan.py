@@ -16,7 +16,7 @@ from interlock.depot.collector import collector_paused
 from interlock.depot.metadata import DepotPackage
 from interlock.depot.problem import Problem
 from interlock.depot.seeds import all_that_applies, named_by
-from interlock.errors import UnknownBulletin
+from interlock.errors import Refused, UnknownBulletin
 from interlock.package import Nevra, Package
 
 if TYPE_CHECKING:
@@ -157,12 +157,35 @@ def make_plan(
 
 def _planned(host: Sequence[Package], depot: Depot, bulletins: Sequence[str], install_only: Collection[str]) -> Plan:
     asked = [_bulletin(depot, identity) for identity in bulletins]
+    depot, left_out = without_recalled(depot)
     closure = Closure(host, depot, install_only)
     seeds, missing = named_by(asked, closure) if asked else (all_that_applies(closure), [])
     chosen = {one.nevra for one in seeds if closure.choose(one)}
     closure.close()
     problems = (*_duplicates(host, install_only), *missing, *closure.problems())
-    return replace(_described(closure, host, asked, chosen), problems=problems)
+    plan = replace(_described(closure, host, asked, chosen), problems=problems)
+    names = {one.name for one in host}
+    notes = [text for name, text in left_out if name in names]
+    return replace(plan, notes=(*plan.notes, *dict.fromkeys(notes))) if notes else plan
+
+
+class RecalledBulletin(Refused):
+    """Refused: the bulletin {bulletin} has been recalled{reason}."""
+
+    hint = "Nothing was changed. {advice}"
+
+
+def without_recalled(depot: Depot) -> tuple[Depot, list[tuple[str, str]]]:
+    """Return a depot without what only recalled bulletins bring, and what was left out: names, and texts for people."""
+    recalled = {nevra: one for one in depot.bulletins if one.recalled for nevra in one.packages}
+    good = {nevra for one in depot.bulletins if not one.recalled for nevra in one.packages}
+    gone = {one.nevra for one in depot.packages if one.nevra in recalled and one.nevra not in good}
+    if not gone:
+        return depot, []
+    texts = [
+        (nevra.name, f"{nevra} is left out: {recalled[nevra].id} has been recalled") for nevra in sorted(gone, key=str)
+    ]
+    return replace(depot, packages=tuple(one for one in depot.packages if one.nevra not in gone)), texts
 
 
 def _bulletin(depot: Depot, identity: str) -> Bulletin:
@@ -171,6 +194,11 @@ def _bulletin(depot: Depot, identity: str) -> Bulletin:
         known = ", ".join(one.id for one in depot.bulletins[:10]) or "none"
         more = ", ..." if len(depot.bulletins) > 10 else ""
         raise UnknownBulletin(depot=depot.location, bulletin=identity, known=known + more)
+    if found.recalled:
+        reason = f": {found.recall_reason}" if found.recall_reason else ""
+        other = found.replacement
+        advice = f"{other} takes its place: --bulletin {other}." if other else "`interlock scan` lists what there is."
+        raise RecalledBulletin(bulletin=identity, reason=reason, advice=advice)
     return found
 
 
@@ -204,7 +232,12 @@ def _described(closure: Closure, host: Sequence[Package], asked: Sequence[Bullet
 
 
 def _carried_out(closure: Closure) -> tuple[Bulletin, ...]:
-    return tuple(one for one in closure.depot.bulletins if any(nevra in closure.chosen for nevra in one.packages))
+    return tuple(
+        one
+        for one in closure.depot.bulletins
+        if not one.recalled
+        if any(nevra in closure.chosen for nevra in one.packages)
+    )
 
 
 def _reboot_reasons(bulletins: Sequence[Bulletin], chosen: Sequence[DepotPackage]) -> tuple[str, ...]:
