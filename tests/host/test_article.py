@@ -116,7 +116,7 @@ def test_update_1_is_recalled_refused_flagged_and_its_replacement_offered(host: 
     assert "recalled bulletin ESX400-Update01" in check.stdout
     assert "interlock update --bulletin ESX400-Update01a" in check.stdout
     states = {row["id"]: row for row in host.json("scan", "--depot", "/srv/both")["bulletins"]}
-    assert (states["ESX400-Update01"]["state"], states["ESX400-Update01a"]["state"]) == ("recalled", "applicable")
+    assert (states["ESX400-Update01"]["state"], states["ESX400-Update01a"]["state"]) == ("recalled", "staged")
     assert states["ESX400-Update01"]["installed_here"] == [str(old[0][0])]
     refused = host.update("/srv/both", "--bulletin", "ESX400-Update01", "--json")
     error = json.loads(refused.stdout)
