@@ -36,6 +36,8 @@ def test_make_and_discard(database: Database) -> None:
     found = os.stat(shadow.path)
     assert sorted(os.listdir(shadow.path)) == ["Name", "Packages"]
     assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (0o2750, 12, 34)
+    # What a rebuild makes beside it, and leaves when it is killed.
+    os.mkdir(f"{shadow.path}rebuilddb.1444")
     shadow.discard()
     assert os.listdir(os.path.dirname(database.path)) == ["rpm"]
 

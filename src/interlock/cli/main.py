@@ -30,6 +30,7 @@ MODULES = {
     "rescue": ("rescue",),
     "locks": ("locks",),
     "doctor": ("doctor",),
+    "depot": ("depot",),
     "agents": ("agents",),
     "advice": ("advice", "facts"),
     "support": ("support-bundle",),

@@ -84,8 +84,14 @@ class Shadow:
         os.rename(f"{new}.link", new)
 
     def discard(self) -> None:
-        """Remove it."""
-        durable.remove_trees([self.path])
+        """Remove it, with all that lies beside it by its name."""
+        remove_shadow(self.path)
+
+
+def remove_shadow(path: str) -> None:
+    """Remove a shadow, and what ``rpmdb --rebuilddb`` made beside it under its name and was killed in."""
+    parent, name = os.path.split(path)
+    durable.remove_trees([os.path.join(parent, one) for one in os.listdir(parent) if one.startswith(name)])
 
 
 def _stem(database: Database) -> str:

@@ -17,6 +17,7 @@ from interlock.host.context import Host
 from interlock.host.hold import Hold, put_on_hold, read_hold
 from interlock.rpmdb.backend import Database, find_database
 from interlock.rpmdb.lock import RpmLock
+from interlock.rpmdb.shadow import remove_shadow
 from interlock.system import durable
 from interlock.upgrade import quiet, retreat
 from interlock.upgrade import state as states
@@ -86,7 +87,7 @@ def _exchanged(records: list[Record]) -> bool:
 
 def _undo(host: Host, operation: Operation, state: states.State, isolate: dict[str, str]) -> str:
     if isolate.get("kind") == "shadow":
-        durable.remove_trees([isolate["shadow"]])
+        remove_shadow(isolate["shadow"])
     reason = "its engine died before anything was changed"
     chain = [state]
     if not isinstance(state, states.RollingBack):
@@ -160,8 +161,8 @@ def _restore_database(host: Host, records: list[Record]) -> None:
             durable.remove_trees([back["previous"]])
         elif isolate.get("kind") == "gate":
             _restore_content(isolate.get("shadow", ""), database)
-        else:
-            durable.remove_trees([isolate["shadow"]] if "shadow" in isolate else [])
+        elif "shadow" in isolate:
+            remove_shadow(isolate["shadow"])
 
 
 def _restore_content(kept: str, database: Database) -> None:
