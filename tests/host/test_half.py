@@ -100,7 +100,8 @@ def whole(host: Host) -> None:
 def test_rpm_killed_in_the_middle_of_a_release_is_completed(host_of: HostOf, release: str, packages: int) -> None:
     host = host_of(release)
     cut_off(host, NEXT[release], packages)
-    held(host, "lab-release-")
+    # When old packages are removed already, that of the release was among the first.
+    held(host, "lab-release-" if packages < 240 else "packages are there in two versions")
     done = host.run("interlock", "resume", "--yes", "--depot", NEXT[release], check=False, timeout=200)
     assert done.status == 0, done.stdout + done.stderr
     assert "the host is whole" in done.stdout
