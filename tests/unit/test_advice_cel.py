@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlock.advice.cel_eval import CelError, Expression, Unknown
@@ -184,18 +184,21 @@ def test_a_hostile_expression_ends(text: str) -> None:
         Expression(text).value(FACTS)
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6).filter(bool))
 def test_division_and_remainder_fit_each_other(left: int, right: int) -> None:
     facts = {"l": left, "r": right}
     assert Expression("(l / r) * r + l % r == l").value(facts) is True
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_an_expression_or_is_refused(text: str) -> None:
     with contextlib.suppress(CelSyntaxError):
         assert Expression(text).tree
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers(-99, 99) | st.text(max_size=5), lambda inner: (
     st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)), max_leaves=8))  # fmt: skip
 def test_a_fact_equals_itself_and_nothing_of_another_kind(value: Any) -> None:
