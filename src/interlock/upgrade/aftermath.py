@@ -39,15 +39,22 @@ def left_behind(host: Host, output: str, unit: str = "") -> list[int]:
 
     ``unit`` is the one in which the operation ran, if it is not our own.
     """
-    proc, engine = host.proc, os.getpid()
-    # The engine's parent is its standby.
-    ours = {engine, proc.parent(engine), *below(proc, engine)}
-    unit = unit or proc.unit(engine)
+    proc, ours = host.proc, own_processes(host)
+    unit = unit or proc.unit(os.getpid())
     others = [pid for pid in proc.pids() if pid not in ours]
     return [
         pid for pid in others
         if (unit.startswith("interlock-") and proc.unit(pid) == unit) or _has_open(host, pid, output)
     ]  # fmt: skip
+
+
+def own_processes(host: Host) -> set[int]:
+    """Return the engine, what it has started, and its standby with what that has."""
+    proc, engine = host.proc, os.getpid()
+    parent = proc.parent(engine) or 0
+    unit = proc.unit(engine)
+    first = parent if unit.startswith("interlock-") and proc.unit(parent) == unit else engine
+    return {first, *below(proc, first)}
 
 
 def _has_open(host: Host, pid: int, path: str) -> bool:
@@ -80,7 +87,7 @@ def _tell(events: EventSink, one: Nested, lost: Sequence[str]) -> str:
 
 def tell_readers(host: Host, events: EventSink, previous: str) -> None:
     """Tell who still reads the database from before, and what each of them waits for; none of them is ended."""
-    ours = {os.getpid(), *below(host.proc, os.getpid())}
+    ours = own_processes(host)
     readers = {pid: name for pid, name in database_users(previous, host.proc).items() if pid not in ours}
     if not readers:
         return
