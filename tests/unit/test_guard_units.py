@@ -105,6 +105,19 @@ def test_lowered_leaves_nothing(host: Host, runner: MadeSystemctl) -> None:
     assert runner.asked[-1] == "systemctl daemon-reload"
 
 
+def test_what_killed_writers_left_goes_as_well(host: Host) -> None:
+    raise_guard(host, "op-1", "why")
+    left = [control(host) / "interlock-explain.service.tmp772", control(host) / "reboot.target.tmp3"]
+    left += [fifo(host).with_name("initctl.tmp772"), Path(f"{host.paths.dirty}.tmp9")]
+    for path in left:
+        path.write_text("")
+    others = control(host) / "other.service.tmp772"
+    others.write_text("somebody's own")
+    lower_guard(host)
+    assert [path for path in left if path.exists()] == []
+    assert others.exists()
+
+
 def test_lowering_what_is_not_up_does_nothing(host: Host, runner: MadeSystemctl) -> None:
     lower_guard(host)
     assert runner.asked == []

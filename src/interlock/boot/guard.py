@@ -71,7 +71,8 @@ def lower_guard(host: Host, reload: bool = True) -> None:
     if hold is not None and hold.operation == FOREIGN:
         raise_guard(host, FOREIGN, hold.reason)
         return
-    durable.remove_file(host.paths.dirty)
+    for path in (host.paths.dirty, *durable.half_written(host.paths.dirty)):
+        durable.remove_file(path)
     clear_units(host, reload)
 
 
@@ -90,7 +91,10 @@ def our_units(host: Host) -> list[str]:
     """Return the paths of this boot that are the guard's."""
     folder = units_folder(host)
     links, units = links_and_units("")
-    return [path for path in (os.path.join(folder, name) for name in (*links, *units)) if is_ours(path)]
+    paths = [os.path.join(folder, name) for name in (*links, *units)]
+    # An engine that was killed while it wrote one has left a part of it.
+    halves = [half for path in paths for half in durable.half_written(path)]
+    return [path for path in paths if is_ours(path)] + halves
 
 
 def units_folder(host: Host) -> str:
@@ -154,6 +158,8 @@ def _take_fifo(host: Host) -> None:
 
 def _give_fifo_back(host: Host) -> None:
     fifo, kept = (os.path.join(host.paths.root, name) for name in (FIFO, FIFO_KEPT))
+    for half in durable.half_written(fifo):
+        durable.remove_file(half)
     if not os.path.lexists(kept):
         return
     if os.path.islink(fifo) or not os.path.lexists(fifo):

@@ -8,6 +8,7 @@ reported but leaves the old content.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from typing import IO
@@ -66,6 +67,16 @@ def write_file(path: str, text: str, mode: int = 0o644) -> None:
         remove_file(temporary)
         raise
     sync_directory(os.path.dirname(path) or ".")
+
+
+def half_written(path: str) -> list[str]:
+    """Return what writers of ``path`` that were killed have left beside it; one that is alive may be among them."""
+    folder, name = os.path.split(path)
+    pattern = re.compile(re.escape(name) + r"\.tmp[0-9]+")
+    try:
+        return [os.path.join(folder, one) for one in os.listdir(folder or ".") if pattern.fullmatch(one)]
+    except FileNotFoundError:
+        return []
 
 
 def append_line(stream: IO[str], line: str) -> None:
