@@ -17,6 +17,8 @@ from interlock.lab import evidence, releases, verbs
 from interlock.lab.demo import operation_state
 from interlock.lab.handle import HostHandle
 from interlock.lab.hosts import Lab
+from interlock.lab.recipe import index
+from interlock.lab.signing import ensure_key
 
 TOOLS = 12
 LAST_VERSION = 9
@@ -103,7 +105,7 @@ class Soak:
         for number, version in target.items():
             source = self.lab.cache.depots / f"{release}-updates-{version}"
             shutil.copy(_package(source, number), folder)
-        self.lab.runner.run(["createrepo_c", "--quiet", "--no-database", "--general-compress-type=gz", str(folder)])
+        index(folder, self.lab.runner, ensure_key(self.lab.cache.keys, self.lab.runner))
 
 
 def _package(depot: Path, number: int) -> Path:

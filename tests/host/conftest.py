@@ -136,7 +136,9 @@ def depot_on(tmp_path: Path, lab_key: SigningKey) -> Callable[..., str]:
 
     def make(host: Host, recipes: Sequence[Recipe], key: SigningKey | None = lab_key) -> str:
         inside = f"/srv/test-depot-{next(COUNTER)}"
-        make_depot(host.root / inside.lstrip("/"), recipes, tmp_path / "work", host.lab.runner, key)
+        folder = host.root / inside.lstrip("/")
+        # The metadata is the lab's own: who signs a package is another question than who signs what is said of it.
+        make_depot(folder, recipes, tmp_path / "work", host.lab.runner, key, metadata_key=lab_key)
         return inside
 
     return make

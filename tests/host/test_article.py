@@ -41,7 +41,7 @@ def host(
         sign(build([recipe(version)], place, work / folder, made.lab.runner), lab_key, made.lab.runner)
         found = read_packages(place, made.lab.runner)
         named = [LabBulletin(bulletin, bulletin, "bugfix", "Critical", "2009-11-20 00:00:00", "Update 1", found)]
-        make_depot(place, named if bulletin else [], made.lab.runner)
+        make_depot(place, named if bulletin else [], made.lab.runner, lab_key)
     made.shell(f"{CALM}; rpm -U /srv/u0/*.rpm && systemctl start {' '.join(HP)}")
     yield made
     verbs.down(made.lab, [made.name], False)
@@ -93,7 +93,7 @@ def test_update_1a_stops_the_agents_upgrades_and_starts_them_again(host: Host) -
     assert "payroll db" in done.stdout
 
 
-def test_update_1_is_recalled_refused_flagged_and_its_replacement_offered(host: Host) -> None:
+def test_update_1_is_recalled_refused_flagged_and_its_replacement_offered(host: Host, lab_key: SigningKey) -> None:
     dress(host.root, "rhel8")
     host.run("interlock", "rollback", "--yes")
     assert host.update("/srv/u1").status == 0
@@ -111,6 +111,7 @@ def test_update_1_is_recalled_refused_flagged_and_its_replacement_offered(host: 
             LabBulletin("ESX400-Update01a", "Update 1a", "bugfix", "Critical", "2009-12-09", "", new),
         ],
         host.lab.runner,
+        lab_key,
     )  # fmt: skip
     check = host.run("interlock", "check", "--depot", "/srv/both", check=False)
     assert "recalled bulletin ESX400-Update01" in check.stdout

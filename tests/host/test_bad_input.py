@@ -11,7 +11,7 @@ from conftest import Host
 from interlock.lab import verbs
 from interlock.lab.hosts import Lab
 from interlock.lab.recipe import Recipe, build, index
-from interlock.lab.signing import ensure_key
+from interlock.lab.signing import SigningKey, ensure_key
 from interlock.system.run import Completed
 
 DepotOn = Callable[..., str]
@@ -88,14 +88,14 @@ def test_wrong_digest(host: Host, depot_on: DepotOn) -> None:
     refused(host.update(depot), 7, "lab-tool-01-90-1.noarch", "digest")
 
 
-def test_damaged_package_with_fitting_metadata(host: Host, depot_on: DepotOn) -> None:
+def test_damaged_package_with_fitting_metadata(host: Host, depot_on: DepotOn, lab_key: SigningKey) -> None:
     depot = depot_on(host, [GOOD])
     folder = host.root / depot.lstrip("/")
     package = folder / "lab-tool-01-90-1.noarch.rpm"
     content = bytearray(package.read_bytes())
     content[-10] ^= 1
     package.write_bytes(bytes(content))
-    index(folder, host.lab.runner)
+    index(folder, host.lab.runner, lab_key)
     done = host.update(depot)
     assert done.status in (3, 7), done.stderr
     refused(done, done.status, "lab-tool-01-90-1.noarch")

@@ -192,9 +192,9 @@ def test_a_depot_must_bring_what_was_cut_off_or_something_later() -> None:
 
 
 def backward(monkeypatch: pytest.MonkeyPatch, host: Host, there: Sequence[str], *depot: str) -> half_mend.Way:
-    monkeypatch.setattr(half_mend, "open_depot", lambda _: Depot("/d", packages=offered(*installed(*depot))))
-    monkeypatch.setattr(half_mend, "read_installed", lambda _: (None, installed(*there)))
-    return half_mend.back(host, FOUND, "/d", ["t-1-1.noarch", "a-1-1.noarch", "new-1-1.noarch"])
+    monkeypatch.setattr(half_mend, "open_depot", lambda _, trust: Depot("/d", packages=offered(*installed(*depot))))
+    monkeypatch.setattr(half_mend, "read_host", lambda _: (None, installed(*there), []))
+    return half_mend.back(host, FOUND, half_mend.Offer("/d"), ["t-1-1.noarch", "a-1-1.noarch", "new-1-1.noarch"])
 
 
 THERE = ("a-2-1.noarch", "a-1-1.noarch", "b-2-1.noarch", "b-1-1.noarch", "new-1-1.noarch", "t-1-1.noarch")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from interlock.advice.rules import Advice, judge, telling
+from interlock.cli.options import add_unsigned_option
 from interlock.cli.output import print_json, say, table
 from interlock.errors import UsageError
 from interlock.host.context import Host, this_host
@@ -28,6 +29,7 @@ def add_parsers(subparsers: Any) -> None:
     _inner(inner, "show", "one rule, with its conditions and its source", run_show).add_argument("rule", metavar="ID")
     check = _inner(inner, "check", "what the rules say of this host, and of an update", run_check)
     check.add_argument("--depot", metavar="D", help="the update: what of this depot applies here")
+    add_unsigned_option(check)
     check.add_argument("--bulletin", action="append", default=[], metavar="ID", help="only this one (repeatable)")
     check.add_argument("--facts", metavar="FILE", help="the facts of another host, as `interlock facts` prints them")
     check.add_argument("--update", metavar="FILE", help="an update as JSON, instead of a depot's")
@@ -120,7 +122,7 @@ def _subject(host: Host, options: argparse.Namespace) -> tuple[dict[str, Any], d
     if options.facts:
         return _object(options.facts), update
     if options.depot:
-        picture = take_picture(host, options.depot, options.bulletin)
+        picture = take_picture(host, options.depot, options.bulletin, allow_unsigned=options.allow_unsigned)
         return gather_facts(host, picture.database, picture.installed), {**describe(picture.plan), **(
             _object(options.update) if options.update else {})}  # fmt: skip
     return gather_facts(host, *read_installed(host)), update

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from interlock.cli.options import DEPOT, add_unsigned_option
 from interlock.cli.output import print_json, say, table
 from interlock.cli.plan import headline, plan_row, say_defects
 from interlock.depot.bulletin import BulletinState, BulletinStatus, bulletin_states
@@ -31,7 +32,8 @@ def add_parsers(subparsers: Any) -> None:
     info = _verb(subparsers, "info", "all that is known of one bulletin, and what it is on this host", run_info)
     info.add_argument("bulletin", metavar="ID")
     for parser, needed in ((scan, True), (query, False), (info, True)):
-        parser.add_argument("--depot", required=needed, metavar="D", help="directory or URL of an rpm-md repository")
+        parser.add_argument("--depot", required=needed, metavar="D", help=DEPOT)
+        add_unsigned_option(parser)
 
 
 def _verb(subparsers: Any, name: str, text: str, function: Any) -> Any:
@@ -44,7 +46,7 @@ def _verb(subparsers: Any, name: str, text: str, function: Any) -> Any:
 def run_scan(options: argparse.Namespace) -> int:
     """Print which bulletins apply."""
     host = this_host()
-    picture = take_picture(host, options.depot, [])
+    picture = take_picture(host, options.depot, [], allow_unsigned=options.allow_unsigned)
     found = [one for one in refined_states(host, picture) if _wanted(one, options)]
     if options.json:
         print_json({
@@ -99,7 +101,7 @@ def run_query(options: argparse.Namespace) -> int:
     done = carried_out(host)
     rows = {name: {**row, "title": "", "state": "installed", "reason": ""} for name, row in done.items()}
     if options.depot:
-        picture = take_picture(host, options.depot, [])
+        picture = take_picture(host, options.depot, [], allow_unsigned=options.allow_unsigned)
         for one in bulletin_states(picture.depot, picture.installed):
             if one.status is BulletinStatus.INSTALLED or (one.status is BulletinStatus.RECALLED and one.here):
                 known = done.get(one.bulletin.id, {"id": one.bulletin.id, "at": None, "operation": ""})
@@ -123,7 +125,7 @@ def _when(seconds: Optional[float]) -> str:
 def run_info(options: argparse.Namespace) -> int:
     """Print one bulletin."""
     host = this_host()
-    picture = take_picture(host, options.depot, [])
+    picture = take_picture(host, options.depot, [], allow_unsigned=options.allow_unsigned)
     found = next(
         (one for one in bulletin_states(picture.depot, picture.installed) if one.bulletin.id == options.bulletin), None
     )

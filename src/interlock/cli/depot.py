@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Any
 
+from interlock.cli import depot_named
 from interlock.cli.output import count, print_json, say, size, table
 from interlock.depot.lint import BAD, lint
 from interlock.depot.make import create_depot, recall
@@ -24,7 +25,8 @@ def add_parsers(subparsers: Any) -> None:
     inner = parser.add_subparsers(dest="depot_verb", metavar="VERB", required=True)
     create = _inner(inner, "create", "write the metadata of the packages in a directory (createrepo_c)", run_create)
     create.add_argument("--bulletins", metavar="FILE", default="", help="a JSON list of bulletins")
-    _inner(inner, "list", "what a depot has: its bulletins, and how many packages", run_list)
+    listing = _inner(inner, "list", "what a depot has; without one, the depots that have a name", run_list, "?")
+    listing.set_defaults(depot="")
     _inner(inner, "lint", "everything that is wrong with a depot; reads every package", run_lint)
     copy = _inner(inner, "sync", "copy a depot into a directory; go on where an earlier copy was cut off", run_sync)
     copy.add_argument("target", metavar="DIR")
@@ -33,11 +35,14 @@ def add_parsers(subparsers: Any) -> None:
     back.add_argument("bulletin", metavar="ID")
     back.add_argument("--reason", required=True, metavar="TEXT", help="why, for those who have it")
     back.add_argument("--replacement", default="", metavar="ID", help="the bulletin that takes its place")
+    for one in (create, back):
+        one.add_argument("--sign", metavar="KEY", default="", help="sign with this secret key of your own GnuPG")
+    depot_named.add_parsers(inner, _inner)
 
 
-def _inner(inner: Any, name: str, text: str, function: Any) -> Any:
+def _inner(inner: Any, name: str, text: str, function: Any, nargs: Any = None) -> Any:
     parser = inner.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parser.add_argument("depot", metavar="DEPOT", help="a directory, or a URL to read from")
+    parser.add_argument("depot", metavar="DEPOT", nargs=nargs, help="a directory, or a URL or name to read from")
     parser.add_argument("--json", action="store_true", help="print one JSON value instead of text")
     parser.set_defaults(func=function)
     return parser
@@ -45,7 +50,7 @@ def _inner(inner: Any, name: str, text: str, function: Any) -> Any:
 
 def run_create(options: argparse.Namespace) -> int:
     """Make a depot."""
-    depot = create_depot(options.depot, options.bulletins, Runner())
+    depot = create_depot(options.depot, options.bulletins, Runner(), options.sign)
     row = {"depot": options.depot, "packages": len(depot.packages), "bulletins": [one.id for one in depot.bulletins]}
     if options.json:
         print_json(row)
@@ -55,7 +60,9 @@ def run_create(options: argparse.Namespace) -> int:
 
 
 def run_list(options: argparse.Namespace) -> int:
-    """Print what a depot has."""
+    """Print what a depot has, or which ones have a name."""
+    if not options.depot:
+        return depot_named.run_names(options)
     depot = open_depot(options.depot)
     rows = [
         {
@@ -120,7 +127,7 @@ def _show(progress: SyncProgress) -> None:
 
 def run_recall(options: argparse.Namespace) -> int:
     """Recall a bulletin."""
-    recall(options.depot, options.bulletin, options.reason, options.replacement, Runner())
+    recall(options.depot, options.bulletin, options.reason, options.replacement, Runner(), key=options.sign)
     if options.json:
         print_json({"depot": options.depot, "recalled": options.bulletin, "replacement": options.replacement})
     else:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Optional
 
+from interlock.cli.options import add_unsigned_option, lasting
 from interlock.cli.output import consent, print_json, say
 from interlock.cli.plan import StageLine, plan_row, quiet, say_plan
 from interlock.cli.progress import Progress
@@ -20,7 +21,7 @@ from interlock.host.hold import FOREIGN, read_hold
 from interlock.host.lease import Lease, current_owner
 from interlock.upgrade.half import Half, end_hold, look_and_hold, remembered, some
 from interlock.upgrade.half_bindings import NoBindings, bindings_work, lay_down
-from interlock.upgrade.half_mend import BACK, StillHalf, Way, back, forward, prepare, undo_preparation
+from interlock.upgrade.half_mend import BACK, Offer, StillHalf, Way, back, forward, prepare, undo_preparation
 from interlock.upgrade.half_proof import prove, torn_packages
 from interlock.upgrade.operation import Operation, Request, create_operation, list_operations
 from interlock.upgrade.preflight import Reason
@@ -79,7 +80,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what ``resume`` can be told about such a host."""
     parser.add_argument("--depot", metavar="D", help="packages to complete, or to undo, what rpm itself left half done")
     parser.add_argument("--undo", action="store_true", help="go back to the packages from before, do not complete")
-    parser.add_argument("--allow-unsigned", action="store_true", help="accept packages without a signature")
+    add_unsigned_option(parser)
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
 
 
@@ -127,10 +128,10 @@ def _proven(host: Host, half: Half, mended: Mended) -> bool:
 def _complete(host: Host, options: argparse.Namespace, half: Half, mended: Mended) -> None:
     if not options.depot:
         raise StillHalf(detail=f"{half.reason}. {_needed(half)}; no depot was given with --depot")
-    location = options.depot if "://" in options.depot else os.path.abspath(options.depot)
+    location = lasting(host, options.depot)
     if not bindings_work():
         _lay_bindings_down(host, options, location)
-    way = _choose(host, half, location, options.undo)
+    way = _choose(host, half, Offer(location, options.allow_unsigned), options.undo)
     mended.row |= {"way": way.kind, "plan": plan_row(way.picture.plan)}
     if not options.json:
         say(f"{half.reason[0].upper()}{half.reason[1:]}.")
@@ -165,12 +166,12 @@ def _needed(half: Half) -> str:
     return f"Needed are, to complete it, {some(later)} or later; to undo it, {some(earlier)}"
 
 
-def _choose(host: Host, half: Half, location: str, undo: bool) -> Way:
+def _choose(host: Host, half: Half, offer: Offer, undo: bool) -> Way:
     """Return the way that the depot's packages allow; forward where both are open."""
-    ahead = None if undo else forward(host, half, location)
+    ahead = None if undo else forward(host, half, offer)
     if ahead is not None and ahead.open and not ahead.picture.plan.empty:
         return ahead
-    behind = back(host, half, location, torn_packages(host, half))
+    behind = back(host, half, offer, torn_packages(host, half))
     if behind.open and not behind.picture.plan.empty:
         return behind
     if ahead is not None and not ahead.missing:
@@ -178,7 +179,7 @@ def _choose(host: Host, half: Half, location: str, undo: bool) -> Way:
     lacks = [f"to undo it, {some(behind.missing) or 'nothing that it could go back to'}"]
     if ahead is not None:
         lacks.insert(0, f"to complete it, {some(ahead.missing) or 'anything later than what is installed'}")
-    raise StillHalf(detail=f"{half.reason}. The depot {location} lacks, {'; '.join(lacks)}")
+    raise StillHalf(detail=f"{half.reason}. The depot {offer.location} lacks, {'; '.join(lacks)}")
 
 
 def _operate(host: Host, options: argparse.Namespace, half: Half, way: Way, mended: Mended) -> None:

@@ -31,6 +31,7 @@ MODULES = {
     "locks": ("locks",),
     "doctor": ("doctor",),
     "depot": ("depot",),
+    "keys": ("keys",),
     "agents": ("agents",),
     "advice": ("advice", "facts"),
     "support": ("support-bundle",),

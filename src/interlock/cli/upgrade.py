@@ -11,6 +11,7 @@ from typing import Any, Optional
 from interlock.advice.rules import Advice, telling
 from interlock.cli.advice import add_file_option, say_advice, say_defects
 from interlock.cli.half import look_for_half
+from interlock.cli.options import DEPOT, add_unsigned_option, lasting
 from interlock.cli.output import consent, print_json, say, say_end
 from interlock.cli.plan import StageLine, headline, plan_row, quiet, say_plan
 from interlock.cli.progress import EventCopy, Handler, Progress, all_of
@@ -41,7 +42,7 @@ def add_parsers(subparsers: Any) -> None:
     stage = _verb(subparsers, "stage", "fetch and check the packages, change nothing", run_stage)
     update = _verb(subparsers, "update", "upgrade this host", run_update)
     for parser in (stage, update):
-        parser.add_argument("--depot", required=True, metavar="D", help="directory or URL of an rpm-md repository")
+        parser.add_argument("--depot", required=True, metavar="D", help=DEPOT)
     for parser in (check, update):
         add_file_option(parser)
     update.add_argument("--ignore-advisory", action="append", default=[], metavar="ID",
@@ -49,8 +50,7 @@ def add_parsers(subparsers: Any) -> None:
     check.add_argument("--depot", metavar="D", help="also check whether everything in this depot fits the host")
     for parser in (check, stage, update):
         parser.add_argument("--bulletin", action="append", default=[], metavar="ID", help="only this one (repeatable)")
-    for parser in (stage, update):
-        parser.add_argument("--allow-unsigned", action="store_true", help="accept packages without a signature")
+        add_unsigned_option(parser)
     _update_options(update)
     engine = subparsers.add_parser("engine")
     engine.add_argument("operation")
@@ -107,10 +107,10 @@ def run_check(options: argparse.Namespace) -> int:
 
 def _check_depot(host: Host, options: argparse.Namespace) -> list[Reason]:
     """Plan and fetch as an update would, and say as reasons what came of it."""
-    request = Request(_lasting(options.depot), options.bulletin)
     found: list[Reason] = []
     try:
-        picture = take_picture(host, request.depot, options.bulletin)
+        request = Request(lasting(host, options.depot), options.bulletin, allow_unsigned=options.allow_unsigned)
+        picture = take_picture(host, request.depot, options.bulletin, allow_unsigned=request.allow_unsigned)
         found.append(Reason("depot", "ok", f"{len(picture.depot.packages)} packages, {headline(picture.plan)}"))
         found += _recalled(picture)
         found += _advice_reasons(host, options, picture.database, picture.installed, picture.plan)
@@ -169,7 +169,7 @@ def run_stage(options: argparse.Namespace) -> int:
     host = this_host()
     _need_root()
     refuse_when_held(host.paths)
-    picture = _picture_of_whole(host, options.depot, options.bulletin)
+    picture = _picture_of_whole(host, options.depot, options)
     refuse_problems(picture.plan)
     request = Request(options.depot, options.bulletin, allow_unsigned=options.allow_unsigned)
     staged = fetch(host, picture, request, quiet if options.json else StageLine())
@@ -186,7 +186,7 @@ def run_update(options: argparse.Namespace) -> int:
     _need_root()
     _settle(host, options)
     request = Request(
-        _lasting(options.depot),
+        lasting(host, options.depot),
         options.bulletin,
         options.isolation,
         options.allow_unsigned,
@@ -194,7 +194,7 @@ def run_update(options: argparse.Namespace) -> int:
         options.script_limit,
         quiesce=options.quiesce,
     )
-    picture = _picture_of_whole(host, request.depot, options.bulletin)
+    picture = _picture_of_whole(host, request.depot, options)
     refuse_problems(picture.plan)
     if not options.json:
         say_plan(picture)
@@ -239,11 +239,11 @@ def _settle(host: Host, options: argparse.Namespace) -> None:
     refuse_when_held(host.paths)
 
 
-def _picture_of_whole(host: Host, depot: str, bulletins: Sequence[str]) -> Picture:
+def _picture_of_whole(host: Host, depot: str, options: argparse.Namespace) -> Picture:
     """Return what a request meets; refused where something else has half upgraded the host, which is on hold then."""
     looking = Asked(lambda: see_half(host))
     try:
-        return take_picture(host, depot, bulletins)
+        return take_picture(host, depot, options.bulletin, allow_unsigned=options.allow_unsigned)
     finally:
         seen = looking.answer()
         with Lease(host.paths, "look", host.clock, host.proc):
@@ -252,11 +252,6 @@ def _picture_of_whole(host: Host, depot: str, bulletins: Sequence[str]) -> Pictu
 
 def _paths(staged: Staged) -> dict[str, str]:
     return {str(nevra): path for nevra, path in staged.files.items()}
-
-
-def _lasting(depot: str) -> str:
-    """Return the depot so that it means the same from another working directory."""
-    return depot if "://" in depot else os.path.abspath(depot)
 
 
 def _say_unchanged(picture: Picture, options: argparse.Namespace) -> int:

@@ -11,8 +11,9 @@ from typing import Callable
 
 from interlock.depot.errors import DepotUnreadable, FileMissing
 from interlock.depot.metadata import DepotPackage
-from interlock.depot.repository import Depot, open_depot
+from interlock.depot.repository import REPOMD_LIMIT, Depot, open_depot
 from interlock.depot.source import DirectorySource, Source, open_source, safe_path
+from interlock.depot.trust_check import SIGNATURE
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d)?.*)?\Z")
 # A bad one makes the depot unusable, or an update of it fail; a note is for whoever keeps it.
@@ -38,6 +39,7 @@ def lint(location: str, tell: Tell = lambda number, total: None) -> list[Defect]
         tell(number, len(depot.packages))
         found += _package(package, source)
     found += _bulletins(depot)
+    found += _signature(source)
     if isinstance(source, DirectorySource):
         found += _strays(depot, source.directory)
     return found
@@ -61,6 +63,15 @@ def _package(package: DepotPackage, source: Source) -> Iterator[Defect]:
     elif hasher.hexdigest() != package.checksum:
         text = f"its {package.checksum_type} digest is not the one in the metadata"
         yield Defect(BAD, package.location, text, "It was damaged or exchanged: copy it again.")
+
+
+def _signature(source: Source) -> Iterator[Defect]:
+    try:
+        for _ in source.chunks(SIGNATURE, REPOMD_LIMIT):
+            return
+    except FileMissing:
+        text = "the metadata is not signed: hosts refuse it unless they are told not to"
+        yield Defect(NOTE, SIGNATURE, text, "Sign it: interlock depot create DIR --sign KEY.")
 
 
 def _bulletins(depot: Depot) -> Iterator[Defect]:

@@ -16,11 +16,13 @@ from interlock.depot.errors import BadMetadata
 from interlock.depot.metadata import read_repomd
 from interlock.depot.repository import REPOMD, REPOMD_LIMIT, Depot, open_depot
 from interlock.depot.source import open_source
+from interlock.depot.trust_check import SIGNATURE
 from interlock.depot.unpack import unpacked
 from interlock.depot.updateinfo import RECALLED
 from interlock.depot.updateinfo_write import write_updateinfo
 from interlock.errors import UnknownBulletin, UsageError
 from interlock.package import Nevra
+from interlock.system.durable import remove_file
 from interlock.system.run import Runner
 
 CREATE_LIMIT = 3600.0
@@ -30,21 +32,34 @@ FLAGS = ("reboot", "restart", "maintenance")
 FIELDS = frozenset((*TEXTS, *FLAGS, "id", "packages", "references", "replacement"))
 
 
-def create_depot(directory: str, bulletins: str, runner: Runner) -> Depot:
+def create_depot(directory: str, bulletins: str, runner: Runner, key: str = "") -> Depot:
     """Write the metadata of the packages in ``directory``, with the bulletins of a JSON file where one is named.
+
+    ``key`` names the secret key of the user's own GnuPG that signs it; without one it is unsigned.
 
     Raises UsageError for a bad file, CommandMissing without createrepo_c, CommandFailed.
     """
     if not os.path.isdir(directory):
         raise UsageError(detail=f"{directory} is not a directory")
     rows = _rows(bulletins) if bulletins else []
+    remove_file(os.path.join(directory, SIGNATURE))
     runner.run(["createrepo_c", "--quiet", "--no-database", directory], timeout=CREATE_LIMIT)
     depot = open_depot(directory)
     if rows:
         made = [_bulletin(row, depot) for row in rows]
         files = {one.nevra: os.path.basename(one.location) for one in depot.packages}
         _put(directory, write_updateinfo(made, files), runner)
+    if key:
+        sign_depot(directory, key, runner)
     return open_depot(directory)
+
+
+def sign_depot(directory: str, key: str, runner: Runner) -> None:
+    """Sign the metadata with a secret key of the user's own GnuPG. Raises CommandMissing, CommandFailed."""
+    content, signature = (os.path.join(directory, name) for name in (REPOMD, SIGNATURE))
+    argv = ["gpg", "--yes", "--local-user", key, "--digest-algo", "SHA256", "--armor"]
+    runner.run([*argv, "--output", f"{signature}.new", "--detach-sign", content], timeout=MODIFY_LIMIT)
+    os.rename(f"{signature}.new", signature)
 
 
 def _rows(path: str) -> list[Any]:
@@ -82,9 +97,11 @@ def _packages(name: str, bulletin: str, depot: Depot) -> list[Nevra]:
     return found
 
 
-def recall(directory: str, identity: str, reason: str, replacement: str, runner: Runner) -> None:
-    """Mark a bulletin as recalled. Raises UnknownBulletin, BadDepot, UsageError."""
+def recall(directory: str, identity: str, reason: str, replacement: str, runner: Runner, *, key: str = "") -> None:
+    """Mark a bulletin as recalled, and sign the metadata again. Raises UnknownBulletin, BadDepot, UsageError."""
     depot = open_depot(directory)
+    if os.path.exists(os.path.join(directory, SIGNATURE)) and not key:
+        raise UsageError(detail=f"{directory} is signed; name the key that signs it again: --sign KEY")
     for name in filter(None, (identity, replacement)):
         if depot.bulletin(name) is None:
             known = ", ".join(one.id for one in depot.bulletins[:10]) or "none"
@@ -94,6 +111,8 @@ def recall(directory: str, identity: str, reason: str, replacement: str, runner:
         if (update.findtext("id") or "").strip() == identity:
             _mark(update, reason, replacement)
     _put(directory, ElementTree.tostring(root, encoding="unicode", xml_declaration=True), runner)
+    if key:
+        sign_depot(directory, key, runner)
 
 
 def _document(directory: str, runner: Runner) -> bytes:

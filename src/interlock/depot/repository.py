@@ -33,6 +33,7 @@ from interlock.depot.metadata import (
     read_repomd,
 )
 from interlock.depot.source import Source, open_source
+from interlock.depot.trust_check import TrustCheck
 from interlock.depot.unpack import unpacked
 from interlock.depot.updateinfo import UpdateinfoReader
 from interlock.errors import BadDepot
@@ -44,6 +45,16 @@ REPOMD_LIMIT = 16 * 1024 * 1024
 FILE_LIMIT = 1024 * 1024 * 1024
 DEFECT_LIMIT = 200
 T = TypeVar("T")
+
+
+class _Every(frozenset[str]):
+    """All architectures: what is copied is for others as well."""
+
+    def __contains__(self, item: object) -> bool:
+        return True
+
+
+EVERY_ARCH = _Every(("*",))
 
 
 @dataclass(frozen=True)
@@ -118,11 +129,15 @@ class _MetadataReader:
     source: Source
     runner: Runner
 
-    def repomd(self) -> tuple[str, dict[str, MetadataFile]]:
+    def content(self) -> bytes:
+        """Return ``repomd.xml`` as it is."""
         try:
-            content = b"".join(self.source.chunks(REPOMD, REPOMD_LIMIT))
+            return b"".join(self.source.chunks(REPOMD, REPOMD_LIMIT))
         except FileMissing:
             raise NotARepository(depot=self.source.location) from None
+
+    def repomd(self, content: bytes) -> tuple[str, dict[str, MetadataFile]]:
+        """Return the revision and the metadata files."""
         try:
             return read_repomd([content])
         except ValueError as error:
@@ -154,19 +169,37 @@ class _MetadataReader:
         return BadMetadata(depot=self.source.location, file=file, detail=detail)
 
 
-def open_depot(location: str, *, arches: Optional[frozenset[str]] = None, runner: Optional[Runner] = None) -> Depot:
+def open_depot(
+    location: str,
+    *,
+    arches: Optional[frozenset[str]] = None,
+    runner: Optional[Runner] = None,
+    trust: Optional[TrustCheck] = None,
+) -> Depot:
     """Read the depot at ``location``, a directory, ``file://`` or http(s) URL.
 
-    Only packages of ``arches`` are kept (default: those that this machine can install). Raises DepotMissing,
-    DepotUnreadable, NotARepository, FileMissing, BadMetadata: all of them BadDepot, exit status 7.
+    Only packages of ``arches`` are kept (default: those that this machine can install). Without ``trust`` nobody asks
+    who made the metadata. Raises DepotMissing, DepotUnreadable, NotARepository, FileMissing, BadMetadata: all of them
+    BadDepot, exit status 7; and what trust_errors has, exit status 3.
     """
     with collector_paused():
-        return _opened(_MetadataReader(open_source(location), runner or Runner()), arches)
+        return _believed(_MetadataReader(open_source(location), runner or Runner()), arches, trust)
 
 
-def _opened(reader: _MetadataReader, arches: Optional[frozenset[str]]) -> Depot:
+def _believed(reader: _MetadataReader, arches: Optional[frozenset[str]], trust: Optional[TrustCheck]) -> Depot:
+    content, place = reader.content(), reader.source.location
+    if trust is None:
+        return _opened(reader, content, arches)
+    key = trust.signer(reader.source, content)
+    seen, notes = trust.look(place, reader.repomd(content)[0], content, key)
+    depot = _opened(reader, content, arches)
+    trust.remember(place, seen)
+    return replace(depot, defects=(*notes, *depot.defects))
+
+
+def _opened(reader: _MetadataReader, content: bytes, arches: Optional[frozenset[str]]) -> Depot:
     source = reader.source
-    revision, files = reader.repomd()
+    revision, files = reader.repomd(content)
     if "primary" not in files:
         raise BadMetadata(depot=source.location, file=REPOMD, detail="it names no primary metadata")
     primary = PrimaryReader(arches or compatible_arches(os.uname().machine))

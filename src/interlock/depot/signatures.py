@@ -14,10 +14,11 @@ The words at the end are OK, BAD, NOKEY, NOTTRUSTED and NOTFOUND. rpm 6 names th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from interlock.depot.keys import EXPIRED, REVOKED, Key, owner_of
 from interlock.errors import CommandFailed
 from interlock.system.run import Completed, Runner, pasteable
 
@@ -34,6 +35,8 @@ class Trust(str, Enum):
     SIGNED = "signed"
     UNSIGNED = "unsigned"
     UNKNOWN_KEY = "unknown-key"
+    EXPIRED_KEY = "expired-key"
+    REVOKED_KEY = "revoked-key"
     BAD_SIGNATURE = "bad-signature"
     DAMAGED = "damaged"
 
@@ -108,6 +111,23 @@ def _judge(items: Sequence[_Item], error: str) -> SignatureCheck:
 
 def _keys(items: Sequence[_Item]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.key for one in items if one.key))
+
+
+def with_states(check: SignatureCheck, keys: Sequence[Key], allowed: Collection[str]) -> SignatureCheck:
+    """Return the answer as the states of keys make it: rpm before 4.20 does not know that one expired or was revoked.
+
+    ``allowed`` are the primary fingerprints that may sign; empty for all.
+    """
+    if check.trust in (Trust.UNSIGNED, Trust.DAMAGED):
+        return check
+    for identity in check.keys:
+        key, state = owner_of(identity, keys)
+        if state in (EXPIRED, REVOKED):
+            trust = Trust.EXPIRED_KEY if state == EXPIRED else Trust.REVOKED_KEY
+            return SignatureCheck(trust, (identity,), check.detail)
+        if check.trust is Trust.SIGNED and allowed and (key is None or key.fingerprint not in allowed):
+            return SignatureCheck(Trust.UNKNOWN_KEY, (identity,), "the depot's policy does not name it")
+    return check
 
 
 def check_signatures(paths: Sequence[str], runner: Runner, dbpath: str, timeout: float) -> dict[str, SignatureCheck]:

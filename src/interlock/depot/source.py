@@ -18,8 +18,10 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Union
 
+from interlock.depot.config import DIRECTORY, NO_PROXY, read_config
 from interlock.depot.errors import DepotMissing, DepotUnreadable, FileMissing
 from interlock.system import linux
 
@@ -129,16 +131,17 @@ class DirectorySource(Source):
 
 @dataclass(frozen=True)
 class UrlSource(Source):
-    """Files below a http or https URL; proxies are taken from the environment."""
+    """Files below a http or https URL; ``proxy`` is a URL, ``none``, or empty for what the environment says."""
 
     url: str
+    proxy: str = ""
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[Stream]:
         """Ask for one file."""
         address = f"{self.url.rstrip('/')}/{urllib.parse.quote(safe_path(path))}"
         try:
-            answer = _opener().open(address, timeout=STALL_SECONDS)
+            answer = _opener(self.proxy).open(address, timeout=STALL_SECONDS)
         except urllib.error.HTTPError as error:
             error.close()
             raise self._answered(path, error) from None
@@ -153,11 +156,12 @@ class UrlSource(Source):
         return DepotUnreadable(depot=self.location, detail=f"{path}: the server answered {error.code} {error.reason}")
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def _opener(proxy: str) -> urllib.request.OpenerDirector:
+    given = {} if proxy == NO_PROXY else {"http": proxy, "https": proxy} if proxy else None
     # Not build_opener(): a redirection must not lead to file:// or ftp://.
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler(),
+        urllib.request.ProxyHandler(given),
         urllib.request.HTTPHandler(),
         urllib.request.HTTPSHandler(),
         urllib.request.HTTPRedirectHandler(),
@@ -178,8 +182,20 @@ def _reason(error: BaseException) -> str:
     return str(inner or error) or type(error).__name__
 
 
-def open_source(location: str) -> Source:
-    """Return the source for a directory, ``file://`` or http(s) URL. Raises DepotMissing, DepotUnreadable."""
+def open_source(location: str, config: str = DIRECTORY) -> Source:
+    """Return the source for a directory, bundle (zip), ``file://`` or http(s) URL, or a depot's name.
+
+    ``config`` is where depots with a name are. Raises DepotMissing, DepotUnreadable, BadDepotConfig.
+    """
+    named = read_config(config, location)
+    if named is None:
+        return _source_at(location, "")
+    from interlock.depot.mirrors import MirrorSource  # noqa: PLC0415 - only where a depot has a name
+
+    return MirrorSource(named.name, tuple(partial(_source_at, one, named.proxy) for one in named.locations))
+
+
+def _source_at(location: str, proxy: str) -> Source:
     try:
         parts = urllib.parse.urlsplit(location)
     except ValueError as error:
@@ -188,12 +204,20 @@ def open_source(location: str) -> Source:
     if shown != location:
         raise DepotUnreadable(depot=shown, detail="a user and password in the URL are not supported")
     if parts.scheme in ("http", "https"):
-        return UrlSource(shown, location)
+        return UrlSource(shown, location, proxy)
     if parts.scheme == "file":
-        return _directory_source(shown, urllib.parse.unquote(parts.path))
+        return _local_source(shown, urllib.parse.unquote(parts.path))
     if "://" in location:
         raise DepotUnreadable(depot=shown, detail=f"{parts.scheme}:// is not supported")
-    return _directory_source(shown, location)
+    return _local_source(shown, location)
+
+
+def _local_source(shown: str, path: str) -> Source:
+    if path.endswith(".zip") and os.path.isfile(path):
+        from interlock.depot.bundle import BundleSource  # noqa: PLC0415 - only where one is read
+
+        return BundleSource.of(shown, os.path.abspath(path))
+    return _directory_source(shown, path)
 
 
 def _directory_source(shown: str, directory: str) -> Source:

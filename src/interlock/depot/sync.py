@@ -20,7 +20,7 @@ from typing import Callable
 from interlock.depot import fetch
 from interlock.depot.errors import BadMetadata, FileMissing, NotARepository
 from interlock.depot.metadata import DepotPackage, MetadataFile, read_repomd
-from interlock.depot.repository import FILE_LIMIT, REPOMD, REPOMD_LIMIT, Depot, open_depot
+from interlock.depot.repository import EVERY_ARCH, FILE_LIMIT, REPOMD, REPOMD_LIMIT, Depot, open_depot
 from interlock.depot.source import Source, open_source, safe_path
 from interlock.errors import Refused
 from interlock.system import durable, linux
@@ -69,18 +69,11 @@ def sync(location: str, target: str, *, jobs: int = AT_A_TIME, tell: Tell = lamb
         except (BlockingIOError, PermissionError):
             raise TargetInUse(target=target) from None
         _fetch_metadata(source, work)
-        depot = open_depot(work, arches=_Every(("*",)))
+        depot = open_depot(work, arches=EVERY_ARCH)
         done = _Copy(source, depot, target, work, tell).run(jobs)
         removed = _publish(depot, target, work)
         shutil.rmtree(work, ignore_errors=True)
     return Synced(len(depot.packages), done.fetched, len(depot.packages) - done.fetched, removed, done.bytes)
-
-
-class _Every(frozenset[str]):
-    """All architectures: a copy is for others as well."""
-
-    def __contains__(self, item: object) -> bool:
-        return True
 
 
 def _fetch_metadata(source: Source, work: str) -> None:

@@ -65,6 +65,21 @@ class Paths:
         return self._under("etc/interlock/agents.d")
 
     @property
+    def keys(self) -> str:
+        """Keys that may sign, beside those in rpm's keyring; a file each."""
+        return self._under("etc/interlock/keys")
+
+    @property
+    def depots(self) -> str:
+        """Depots that have a name; a file each."""
+        return self._under("etc/interlock/depots.d")
+
+    @property
+    def seen(self) -> str:
+        """What was the newest metadata of each depot."""
+        return self._under("var/lib/interlock/depots")
+
+    @property
     def advisories(self) -> str:
         """Advisory rules that came after this release."""
         return self._under("var/lib/interlock/advisories")

@@ -10,6 +10,7 @@ from typing import Callable
 
 from interlock.errors import InterlockError
 from interlock.lab.cache import Cache, Progress, delete_subvolume, locked
+from interlock.lab.depots import sign_unsigned
 from interlock.lab.errors import ImageBuildFailed
 from interlock.lab.image import Builder, build_image, image_is_made
 from interlock.lab.releases import Release, predecessor
@@ -29,6 +30,7 @@ def ensure_images(
 ) -> list[str]:
     """Build the images of ``releases`` that are missing, and return the names of those that were built."""
     if all(image_is_made(cache, release) for release in releases):
+        sign_unsigned(cache.depots, ensure_key(cache.keys, runner), runner)
         return []
     with locked(cache, "build.lock", progress):
         wanted = [release for release in releases if not image_is_made(cache, release)]

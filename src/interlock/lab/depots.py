@@ -9,6 +9,7 @@ from pathlib import Path
 
 from interlock.lab.bulletins import LabBulletin, write_updateinfo
 from interlock.lab.releases import Release, step_into
+from interlock.lab.signing import SigningKey, is_signed, sign_metadata
 from interlock.package import Evr, Nevra
 from interlock.system.run import Runner
 
@@ -23,8 +24,8 @@ def read_packages(folder: Path, runner: Runner) -> tuple[tuple[Nevra, str], ...]
     return tuple((Nevra(row[0], Evr(int(row[1]), row[2], row[3]), row[4]), path.name) for row, path in zip(rows, files))
 
 
-def make_depot(folder: Path, bulletins: Sequence[LabBulletin], runner: Runner) -> None:
-    """Write the metadata of a depot beside its packages."""
+def make_depot(folder: Path, bulletins: Sequence[LabBulletin], runner: Runner, key: SigningKey | None = None) -> None:
+    """Write the metadata of a depot beside its packages, signed with ``key`` if there is one."""
     create = ["createrepo_c", "--quiet", "--no-database", "--general-compress-type=gz", str(folder)]
     runner.run(create, timeout=300)
     document = folder / "updateinfo.xml"
@@ -32,6 +33,15 @@ def make_depot(folder: Path, bulletins: Sequence[LabBulletin], runner: Runner) -
     modify = ["modifyrepo_c", "--mdtype=updateinfo", "--compress-type=gz", str(document)]
     runner.run([*modify, str(folder / "repodata")], timeout=60)
     document.unlink()
+    if key is not None:
+        sign_metadata(folder, key, runner)
+
+
+def sign_unsigned(folder: Path, key: SigningKey, runner: Runner) -> None:
+    """Sign the depots below ``folder`` that were made before depots were signed."""
+    for name in names(folder) if folder.is_dir() else []:
+        if (folder / name / "repodata/repomd.xml").exists() and not is_signed(folder / name):
+            sign_metadata(folder / name, key, runner)
 
 
 def release_depot(release: Release) -> str:

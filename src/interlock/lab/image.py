@@ -78,7 +78,7 @@ def _make_packages(builder: Builder, release: Release, root: Path, released: Seq
     builder.progress(f"{release.name}: signing {len(packages)} packages")
     sign(packages, builder.key, runner, builder.jobs)
     bulletin = release_bulletin(release, read_packages(work / "packages", runner))
-    make_depot(work / "packages", [bulletin], runner)
+    make_depot(work / "packages", [bulletin], runner, builder.key)
     depot = cache.depots / release_depot(release)
     publish(work / "packages", depot)
     shutil.rmtree(work)

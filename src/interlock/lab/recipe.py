@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from interlock.lab.signing import SigningKey, sign
+from interlock.lab.signing import SigningKey, sign, sign_metadata
 from interlock.system.run import Runner
 
 HEAD = """Name: {name}
@@ -69,15 +69,25 @@ def build(recipes: Sequence[Recipe], target: Path, work: Path, runner: Runner) -
     return [target / f"{recipe.name}-{recipe.version}-1.noarch.rpm" for recipe in recipes]
 
 
-def make_depot(folder: Path, recipes: Sequence[Recipe], work: Path, runner: Runner, key: SigningKey | None) -> Path:
-    """Make a depot of newly built packages, signed with ``key`` if there is one."""
+def make_depot(
+    folder: Path,
+    recipes: Sequence[Recipe],
+    work: Path,
+    runner: Runner,
+    key: SigningKey | None,
+    *,
+    metadata_key: SigningKey | None = None,
+) -> Path:
+    """Make a depot of newly built packages, signed with ``key`` if there is one, metadata with ``metadata_key``."""
     packages = build(recipes, folder, work, runner)
     if key is not None:
         sign(packages, key, runner)
-    index(folder, runner)
+    index(folder, runner, metadata_key or key)
     return folder
 
 
-def index(folder: Path, runner: Runner) -> None:
-    """Write a depot's metadata."""
+def index(folder: Path, runner: Runner, key: SigningKey | None) -> None:
+    """Write a depot's metadata, signed with ``key`` if there is one."""
     runner.run(["createrepo_c", "--quiet", "--general-compress-type=gz", str(folder)], timeout=60)
+    if key is not None:
+        sign_metadata(folder, key, runner)

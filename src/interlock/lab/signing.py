@@ -53,6 +53,24 @@ def sign(packages: Sequence[Path], key: SigningKey, runner: Runner, jobs: int = 
         _end_agent(key, runner)
 
 
+def sign_metadata(folder: Path, key: SigningKey, runner: Runner) -> None:
+    """Sign the metadata of the depot in ``folder``."""
+    content = folder / "repodata/repomd.xml"
+    new, signature = content.with_name("repomd.xml.new"), content.with_name("repomd.xml.asc")
+    gpg = ["gpg", "--homedir", str(key.home), "--batch", "--yes", "--digest-algo", "SHA256"]
+    try:
+        runner.run([*gpg, "--armor", "--output", str(new), "--detach-sign", str(content)], timeout=60)
+    finally:
+        _end_agent(key, runner)
+    os.rename(new, signature)
+
+
+def is_signed(folder: Path) -> bool:
+    """Say whether the metadata of a depot has a signature that was made after it."""
+    content, signature = folder / "repodata/repomd.xml", folder / "repodata/repomd.xml.asc"
+    return signature.exists() and signature.stat().st_mtime_ns >= content.stat().st_mtime_ns
+
+
 def _sign_share(packages: list[Path], key: SigningKey, runner: Runner) -> None:
     with tempfile.TemporaryDirectory(prefix="lab-sign-") as home:
         program = shutil.which("gpg") or "gpg"

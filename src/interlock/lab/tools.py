@@ -110,7 +110,7 @@ def ensure_updates(
     packages = build_packages(specs, work / "root", work / "packages", work / "rpmbuild", runner, jobs=1)
     sign(packages, key, runner, jobs=1)
     bulletin = update_bulletin(release, version, read_packages(work / "packages", runner))
-    make_depot(work / "packages", [bulletin], runner)
+    make_depot(work / "packages", [bulletin], runner, key)
     publish(work / "packages", depot)
     shutil.rmtree(work)
     cache.stamp("depot", name, RECIPE)

@@ -43,8 +43,13 @@ def private_copy(database: Database, paths: Paths, name: str) -> Iterator[str]:
 
 def installed_packages(copy: str) -> list[Package]:
     """Return every package of a private copy, ``gpg-pubkey`` left out."""
-    rows = call_in_child("reading the package database", lambda: _read(copy), READ_LIMIT)
-    return [package_from_json(row) for row in rows]
+    return read_database(copy)[0]
+
+
+def read_database(copy: str) -> tuple[list[Package], list[str]]:
+    """Return every package of a private copy, and the keys of rpm's keyring as ASCII armor."""
+    found = call_in_child("reading the package database", lambda: _read(copy), READ_LIMIT)
+    return [package_from_json(row) for row in found["packages"]], found["keys"]
 
 
 def load_bindings() -> ModuleType:
@@ -57,13 +62,19 @@ def load_bindings() -> ModuleType:
     return module
 
 
-def _read(copy: str) -> list[dict[str, Any]]:
+def _read(copy: str) -> dict[str, Any]:
     rpm = load_bindings()
     rpm.addMacro("_dbpath", copy)
     transaction = rpm.TransactionSet()
     transaction.setVSFlags(-1)
-    headers = transaction.dbMatch()
-    return [package_to_json(read_header(rpm, header)) for header in headers if header["name"] != "gpg-pubkey"]
+    packages: list[dict[str, Any]] = []
+    keys: list[str] = []
+    for header in transaction.dbMatch():
+        if _text(header["name"]) == "gpg-pubkey":
+            keys.append(_text(header["description"]))
+        else:
+            packages.append(package_to_json(read_header(rpm, header)))
+    return {"packages": packages, "keys": keys}
 
 
 def nevra_of(header: Any) -> Nevra:

@@ -22,7 +22,8 @@ from interlock.system import durable
 from interlock.system.child import call_in_child
 from interlock.upgrade.half import HalfUpgraded
 from interlock.upgrade.plan import INSTALL_ONLY, Plan
-from interlock.upgrade.stage import StageProgress, stage
+from interlock.upgrade.stage import KEYS_LIMIT, StageProgress, stage
+from interlock.upgrade.trusting import trust_check
 
 LIMIT = 900.0
 BACKENDS = ("sqlite", "", "ndb")
@@ -55,6 +56,14 @@ def needed(depot: Depot) -> list[DepotPackage]:
     return sorted(closure.chosen.values(), key=lambda one: str(one.nevra))
 
 
+def _keyring(host: Host) -> list[str]:
+    """Return the keys of rpm's keyring, without the bindings."""
+    with private_copy(find_database(host.runner), host.paths, f"ring-{os.getpid()}") as copy:
+        query = ["rpm", "--dbpath", copy, "-q", "gpg-pubkey", "--qf", "%{DESCRIPTION}\\n"]
+        found = host.runner.run(query, check=False, timeout=KEYS_LIMIT).stdout
+    return [found] if "BEGIN PGP" in found else []
+
+
 def lay_down(
     host: Host, location: str, allow_unsigned: bool, tell: Callable[[StageProgress], None]
 ) -> list[DepotPackage]:
@@ -62,7 +71,7 @@ def lay_down(
 
     The caller holds the lease.
     """
-    depot = open_depot(location)
+    depot = open_depot(location, trust=trust_check(host, location, _keyring(host), allow_unsigned))
     packages = needed(depot)
     if not packages:
         raise NoBindings(detail=f"the depot {depot.location} has none of {', '.join(NAMES)}")

@@ -27,7 +27,8 @@ from interlock.rpmdb.backend import backend_of, find_database
 from interlock.system import durable
 from interlock.upgrade.half import Half, HalfUpgraded, some
 from interlock.upgrade.plan import Plan, Removal, Upgrade, needs_reboot
-from interlock.upgrade.prepare import Picture, read_installed, take_picture
+from interlock.upgrade.prepare import Picture, read_host, read_installed, take_picture
+from interlock.upgrade.trusting import trust_check
 from interlock.waits import hands_database, treat
 from interlock.waits.facts import Facts
 from interlock.waits.hands import StepFailed, Treatment
@@ -72,19 +73,27 @@ class Way:
         return not self.missing and not self.picture.plan.problems
 
 
-def forward(host: Host, half: Half, location: str) -> Way:
+@dataclass(frozen=True)
+class Offer:
+    """Where packages may come from, and whether they and the metadata may be unsigned."""
+
+    location: str
+    allow_unsigned: bool = False
+
+
+def forward(host: Host, half: Half, offer: Offer) -> Way:
     """Plan the completion of what was cut off, with the packages of a depot."""
     installed = read_installed(host)[1]
     there = {str(one.nevra) for one in installed}
     forgotten = {one for rows in half.pairs for one in rows[:-1] if one in there and rows[-1] in there}
     beside = successors(installed, half.brought)
-    picture = take_picture(host, location, [], without=forgotten | beside)
+    picture = take_picture(host, offer.location, [], forgotten | beside, offer.allow_unsigned)
     coming = {one.name for one in picture.plan.packages}
     stay = {one for one in beside if Nevra.parse(one).name not in coming}
     if stay:
-        picture = take_picture(host, location, [], without=forgotten | (beside - stay))
+        picture = take_picture(host, offer.location, [], forgotten | (beside - stay), offer.allow_unsigned)
     gone = tuple(sorted(forgotten | (beside - stay)))
-    return Way(FORWARD, location, gone, picture, tuple(lacking(half, picture.plan, picture.installed)))
+    return Way(FORWARD, offer.location, gone, picture, tuple(lacking(half, picture.plan, picture.installed)))
 
 
 def successors(installed: Sequence[Package], brought: Collection[str]) -> set[str]:
@@ -116,10 +125,10 @@ def lacking(half: Half, plan: Plan, installed: Sequence[Package]) -> Iterable[st
             yield f"{Nevra.parse(package).name} later than {package}"
 
 
-def back(host: Host, half: Half, location: str, torn: Collection[str]) -> Way:
+def back(host: Host, half: Half, offer: Offer, torn: Collection[str]) -> Way:
     """Plan the way back to the packages from before; ``torn`` are those that have to be laid down again."""
-    depot = open_depot(location)
-    database, installed = read_installed(host)
+    database, installed, keys = read_host(host)
+    depot = open_depot(offer.location, trust=trust_check(host, offer.location, keys, offer.allow_unsigned))
     there = {str(one.nevra) for one in installed}
     pairs = [rows for rows in half.pairs if any(one in there for one in rows)]
     forgotten = tuple(one for rows in pairs for one in rows[1:] if one in there and rows[0] in there)
@@ -136,7 +145,7 @@ def back(host: Host, half: Half, location: str, torn: Collection[str]) -> Way:
         # Nobody knows any more which of the earlier packages were there.
         missing += (f"what rpm had already removed when it was cut off ({some(replaced)} took its place)",)
     plan = _plan_back(depot, {old: offered[new] for new, old in wanted.items() if new in offered}, brought)
-    return Way(BACK, location, forgotten, Picture(database, left, depot, plan), missing)
+    return Way(BACK, offer.location, forgotten, Picture(database, left, depot, plan), missing)
 
 
 def _stays(package: str, half: Half) -> bool:

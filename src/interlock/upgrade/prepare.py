@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Callable
 
 from interlock.depot.repository import Depot, open_depot
+from interlock.depot.trust import ANY
 from interlock.errors import Refused
 from interlock.host.context import Host
 from interlock.package import Package
 from interlock.rpmdb.backend import Database, find_database
-from interlock.rpmdb.reader import installed_packages, private_copy
+from interlock.rpmdb.reader import private_copy, read_database
 from interlock.upgrade.operation import Request
 from interlock.upgrade.plan import Plan, make_plan
 from interlock.upgrade.stage import Staged, StageProgress, stage
+from interlock.upgrade.trusting import policy_of, trust_check
 
 MOST_REASONS = 8
 
@@ -32,21 +34,32 @@ class Picture:
 
 def read_installed(host: Host) -> tuple[Database, tuple[Package, ...]]:
     """Return where the database is and what it holds, from a private copy."""
+    database, packages, _ = read_host(host)
+    return database, packages
+
+
+def read_host(host: Host) -> tuple[Database, tuple[Package, ...], list[str]]:
+    """Return where the database is, what it holds, and the keys of rpm's keyring (ASCII armor)."""
     database = find_database(host.runner)
     os.makedirs(os.path.dirname(host.paths.scratch), mode=0o700, exist_ok=True)
     with private_copy(database, host.paths, str(os.getpid())) as copy:
-        return database, tuple(installed_packages(copy))
+        packages, keys = read_database(copy)
+    return database, tuple(packages), keys
 
 
 def take_picture(
-    host: Host, location: str, bulletins: Sequence[str], without: Collection[str] = frozenset()
+    host: Host,
+    location: str,
+    bulletins: Sequence[str],
+    without: Collection[str] = frozenset(),
+    allow_unsigned: bool = False,
 ) -> Picture:
-    """Read the depot and the host and plan between them. Raises BadDepot, UnknownBulletin.
+    """Read the depot and the host and plan between them. Raises BadDepot, UntrustedMetadata, UnknownBulletin.
 
     ``without`` are installed packages (NEVRAs) to plan as if they were not there.
     """
-    depot = open_depot(location)
-    database, installed = read_installed(host)
+    database, installed, keys = read_host(host)
+    depot = open_depot(location, trust=trust_check(host, location, keys, allow_unsigned))
     installed = tuple(one for one in installed if str(one.nevra) not in without)
     plan = make_plan(installed, depot, bulletins=bulletins)
     looked_up: frozenset[str] = frozenset()
@@ -73,7 +86,8 @@ def fetch(host: Host, picture: Picture, request: Request, tell: Callable[[StageP
     with private_copy(picture.database, host.paths, f"keys-{os.getpid()}") as copy:
         staged = stage(
             picture.plan, request.depot, host.paths.packages, host.runner, dbpath=copy, progress=tell,
-            allow_unsigned=request.allow_unsigned,
+            allow_unsigned=request.allow_unsigned or policy_of(host, request.depot).packages == ANY,
+            allowed=policy_of(host, request.depot).keys, kept=host.paths.keys,
         )  # fmt: skip
     host.trace.point("stage.done")
     return staged

@@ -7,7 +7,7 @@ caller gives a private copy of the rpm database for the keys: no environment of 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -21,14 +21,17 @@ from interlock.depot.errors import (
     WrongPackage,
     some_names,
 )
+from interlock.depot.keys import Key, kept_paths, states
 from interlock.depot.metadata import DepotPackage
-from interlock.depot.signatures import AT_A_TIME, SignatureCheck, Trust, batches, check_signatures
+from interlock.depot.signatures import AT_A_TIME, SignatureCheck, Trust, batches, check_signatures, with_states
 from interlock.depot.source import Source, open_source
+from interlock.depot.trust_errors import ExpiredPackageKey, RevokedPackageKey
 from interlock.package import Evr, Nevra
 from interlock.system.durable import sync_directory
 from interlock.system.run import Runner
 from interlock.upgrade.plan import Plan
 
+KEYS_LIMIT = 60.0
 BYTES_A_SECOND = 2 * 1024 * 1024
 _FORMAT = "%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}\\t%{RELEASE}\\t%|SOURCEPACKAGE?{src}:{%{ARCH}}|\\n"
 
@@ -79,17 +82,22 @@ def stage(
     dbpath: str,
     progress: Progress,
     allow_unsigned: bool = False,
+    allowed: Collection[str] = (),
+    kept: str = "",
 ) -> Staged:
     """Bring the packages of ``plan`` from the depot into ``directory`` and check each of them.
 
-    ``dbpath`` is a private copy of the rpm database whose keys are trusted. Raises DepotMissing, DepotUnreadable,
-    FileMissing, TruncatedPackage, DigestMismatch, DamagedPackage, WrongPackage (exit status 7); UnsignedPackage
-    (not where ``allow_unsigned``), UnknownKey, BadSignature, NoSpaceToStage (3); and what the runner raises.
+    ``dbpath`` is a private copy of the rpm database whose keys are trusted, and so are those in the directory ``kept``;
+    ``allowed`` narrows them down to some fingerprints. Raises DepotMissing, DepotUnreadable, FileMissing,
+    TruncatedPackage, DigestMismatch, DamagedPackage, WrongPackage (exit status 7); UnsignedPackage (not where
+    ``allow_unsigned``), UnknownKey, ExpiredPackageKey, RevokedPackageKey, BadSignature, NoSpaceToStage (3); and what
+    the runner raises.
     """
     source = open_source(depot_location)
     fetch.make_directory(directory)
     files = _fetch_all(plan.packages, source, directory, progress)
-    _check_trust(plan.packages, files, source.location, _Checks(runner, dbpath, progress), allow_unsigned)
+    checks = _Checks(runner, dbpath, progress, _trusted(kept, dbpath, runner), allowed)
+    _check_trust(plan.packages, files, source.location, checks, allow_unsigned)
     return Staged(directory, files)
 
 
@@ -113,11 +121,22 @@ def _fetch_all(
     return {one.nevra: fetch.path_of(one, directory) for one in packages}
 
 
+def _trusted(kept: str, dbpath: str, runner: Runner) -> tuple[Key, ...]:
+    """Let rpm's copy know the kept keys as well, and return what is known of all."""
+    paths = kept_paths(kept)
+    if paths:
+        runner.run(["rpmkeys", "--dbpath", dbpath, "--import", *paths], timeout=KEYS_LIMIT)
+    query = ["rpm", "--dbpath", dbpath, "-q", "gpg-pubkey", "--qf", "%{DESCRIPTION}\\n"]
+    return states(runner.run(query, check=False, timeout=KEYS_LIMIT).stdout, runner)
+
+
 @dataclass(frozen=True)
 class _Checks:
     runner: Runner
     dbpath: str
     progress: Progress
+    keys: Sequence[Key]
+    allowed: Collection[str]
 
     def limit(self, packages: Sequence[DepotPackage]) -> float:
         """Return how many seconds the check of these may take on a slow disk."""
@@ -152,7 +171,8 @@ def _check_trust(
 def _check_group(
     packages: Sequence[DepotPackage], paths: Sequence[str], checks: _Checks
 ) -> Mapping[str, SignatureCheck]:
-    return check_signatures(paths, checks.runner, checks.dbpath, checks.limit(packages))
+    found = check_signatures(paths, checks.runner, checks.dbpath, checks.limit(packages))
+    return {path: with_states(check, checks.keys, checks.allowed) for path, check in found.items()}
 
 
 def _judge(found: Mapping[Nevra, SignatureCheck], depot: str, allow_unsigned: bool) -> None:
@@ -165,8 +185,8 @@ def _judge(found: Mapping[Nevra, SignatureCheck], depot: str, allow_unsigned: bo
         return {"package": some_names(some), "depot": depot, "key": keys, "detail": first.detail}
 
     for trust, error in (
-        (Trust.DAMAGED, DamagedPackage), (Trust.BAD_SIGNATURE, BadSignature), (Trust.UNKNOWN_KEY, UnknownKey),
-        (Trust.UNSIGNED, UnsignedPackage),
+        (Trust.DAMAGED, DamagedPackage), (Trust.BAD_SIGNATURE, BadSignature), (Trust.REVOKED_KEY, RevokedPackageKey),
+        (Trust.EXPIRED_KEY, ExpiredPackageKey), (Trust.UNKNOWN_KEY, UnknownKey), (Trust.UNSIGNED, UnsignedPackage),
     ):  # fmt: skip
         fields = named(trust)
         if fields and not (trust is Trust.UNSIGNED and allow_unsigned):

@@ -153,7 +153,7 @@ class Worker:
     def _add(self, element: Element) -> None:
         descriptor = os.open(element.path, os.O_RDONLY | os.O_CLOEXEC)
         self.open_packages[element.nevra] = descriptor
-        header = self.transaction.hdrFromFdno(descriptor)
+        header = self._header(descriptor)
         if str(nevra_of(header)) != element.nevra:
             raise ValueError(f"{element.path} is {nevra_of(header)}, not {element.nevra}")
         self._tell("package", nevra=element.nevra, nested=_nested(header, element.nevra), **_payload(self.rpm, header))
@@ -161,6 +161,15 @@ class Worker:
             self.transaction.addReinstall(header, element.nevra)
         else:
             self.transaction.addInstall(header, element.nevra, "i" if element.beside else "u")
+
+    def _header(self, descriptor: int) -> Any:
+        """Read a package that was checked when it was staged, by keys that need not be in rpm's own keyring."""
+        mask = getattr(self.rpm, "RPMVSF_MASK_NOSIGNATURES", getattr(self.rpm, "_RPMVSF_NOSIGNATURES", 0))
+        before = self.transaction.setVSFlags(mask)
+        try:
+            return self.transaction.hdrFromFdno(descriptor)
+        finally:
+            self.transaction.setVSFlags(before)
 
     def _tell_installed(self) -> None:
         """Say what the packages have that will go, for the undo store, and of those that stay what they own."""
