@@ -70,7 +70,7 @@ def test_a_file_without_keys_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_a_secret_key_is_refused(maker: KeyMaker, tmp_path: Path) -> None:
     path = tmp_path / "key"
-    path.write_bytes(maker.gpg("--armor", "--export-secret-keys", "good"))
+    maker.gpg("--armor", "--output", str(path), "--export-secret-keys", "good")
     with pytest.raises(BadKey, match="secret"):
         admissible(str(path), Runner())
 
@@ -78,7 +78,7 @@ def test_a_secret_key_is_refused(maker: KeyMaker, tmp_path: Path) -> None:
 @pytest.mark.parametrize("armor", ["--armor", "--no-armor"])
 def test_two_keys_of_one_file_are_kept_each_by_itself(maker: KeyMaker, tmp_path: Path, armor: str) -> None:
     path, folder = tmp_path / "keys.asc", str(tmp_path / "kept")
-    path.write_bytes(maker.gpg(armor, "--export", "good", "other"))
+    maker.gpg(armor, "--output", str(path), "--export", "good", "other")
     keep(folder, str(path), Runner())
     armors, defects = read_kept(folder)
     assert defects == []

@@ -95,7 +95,7 @@ def test_a_signature_that_is_cut_off_empty_or_junk(keys: KeyMaker) -> None:
 
 def test_secret_keys_are_not_taken(keys: KeyMaker) -> None:
     with pytest.raises(ValueError, match="secret"):
-        public_keys(keys.gpg("--armor", "--export-secret-keys", "good").decode())
+        public_keys(keys.gpg("--armor", "--export-secret-keys", "good"))
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from interlock.system.run import Runner
 
 LIMIT = 60
 LONG_AGO, THEN = "20200101T000000", "20200110T000000"
@@ -18,10 +19,10 @@ class KeyMaker:
     def __init__(self, home: str) -> None:
         self.home = home
 
-    def gpg(self, *words: str, stdin: bytes = b"") -> bytes:
+    def gpg(self, *words: str) -> str:
         """Run gpg without anybody to ask, and return what it prints."""
         argv = ["gpg", "--homedir", self.home, "--batch", "--yes", "--pinentry-mode", "loopback", "--passphrase", ""]
-        return subprocess.run([*argv, *words], input=stdin, capture_output=True, check=True, timeout=LIMIT).stdout
+        return Runner().run([*argv, *words], timeout=LIMIT).stdout
 
     def make(self, name: str, *before: str, expires: str = "never", algorithm: str = "ed25519") -> str:
         """Make a key and return its fingerprint."""
@@ -34,21 +35,24 @@ class KeyMaker:
 
     def revoke(self, name: str) -> None:
         """Revoke a key."""
-        text = (Path(self.home) / "openpgp-revocs.d" / f"{self.fingerprint(name)}.rev").read_text()
-        self.gpg("--import", stdin=text.replace(":-----BEGIN", "-----BEGIN").encode())
+        path = Path(self.home) / "openpgp-revocs.d" / f"{self.fingerprint(name)}.rev"
+        path.write_text(path.read_text().replace(":-----BEGIN", "-----BEGIN"))
+        self.gpg("--import", str(path))
 
     def fingerprint(self, name: str) -> str:
         """Return the fingerprint of a key."""
-        lines = self.gpg("--with-colons", "--list-keys", name).decode().splitlines()
+        lines = self.gpg("--with-colons", "--list-keys", name).splitlines()
         return next(line.split(":")[9] for line in lines if line.startswith("fpr:"))
 
     def armor(self, name: str) -> str:
         """Return the public key."""
-        return self.gpg("--armor", "--export", name).decode()
+        return self.gpg("--armor", "--export", name)
 
     def sign(self, name: str, content: bytes, *more: str) -> bytes:
         """Return a detached signature as ASCII armor."""
-        return self.gpg(*more, "--local-user", name, "--armor", "--detach-sign", stdin=content)
+        path = Path(self.home) / "content"
+        path.write_bytes(content)
+        return self.gpg(*more, "--local-user", name, "--armor", "--output", "-", "--detach-sign", str(path)).encode()
 
 
 @contextmanager
@@ -58,4 +62,4 @@ def key_maker() -> Iterator[KeyMaker]:
         try:
             yield KeyMaker(home)
         finally:
-            subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False, timeout=LIMIT)
+            Runner().run(["gpgconf", "--homedir", home, "--kill", "all"], check=False, timeout=LIMIT)
