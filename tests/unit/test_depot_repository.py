@@ -159,6 +159,7 @@ def test_wrong_metadata_is_refused(wrong: dict[str, str], message: str, tmp_path
         (b"not xml", "not well-formed"),
         (primary()[:-5], "not well-formed"),
         (b"<html/>", "root element is <html>"),
+        (b"<metadata>" + b"<a>" * 100_000, "more than 64 levels deep"),
         (b'<?xml version="1.0"?><!DOCTYPE m [<!ENTITY a "b">]><metadata>&a;</metadata>', "document type"),
         (b'<?xml version="1.0"?><!DOCTYPE m SYSTEM "file:///etc/passwd"><metadata/>', "document type"),
         ('<?xml version="1.0"?><!DOCTYPE m []><metadata/>'.encode("utf-16"), "document type"),
@@ -177,14 +178,13 @@ def giant() -> list[bytes]:
     return [
         b"<metadata><package><name>" + b"x" * 300_000,
         b"<metadata><package a='" + b"x" * 300_000,
-        b"<metadata>" + b"<a>" * 100_000,
         b"<metadata><!--" + b"x" * 300_000,
         b"<metadata>" + b" " * 300_000,
         b"<metadata><package>" + b"<file>x</file>" * 30_000,
     ]
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(5))
 def test_a_giant_record_is_refused_before_it_fills_the_memory(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

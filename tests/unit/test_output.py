@@ -185,3 +185,14 @@ def test_json_is_plain_ascii(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert said.isascii()
     assert json.loads(said) == {"name": "käse"}
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[2J", "\x9b31m", "\u202egnp.exe", "\r overwritten", "\x07", "\u2066x"])
+def test_names_of_strangers_do_not_reach_the_terminal_as_commands(
+    hostile: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output.say(f"title {hostile} end\nnext")
+    out = capsys.readouterr().out
+    assert not any(one in out for one in "\x1b\x9b\u202e\r\x07\u2066")
+    assert out.startswith("title \ufffd")
+    assert out.endswith("end\nnext\n")

@@ -81,7 +81,7 @@ class Show:
     def act(self, title: str) -> None:
         """Print a heading."""
         self.number += 1
-        say(f"\n{self.bold[0]}{self.number}. {title}{self.bold[1]}")
+        print(f"\n{self.bold[0]}{self.number}. {title}{self.bold[1]}", flush=True)
 
     def command(self, host: str, command: str) -> None:
         """Print a command and where it runs."""

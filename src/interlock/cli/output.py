@@ -12,9 +12,16 @@ from interlock.errors import InterlockError, UsageError
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
+def clean(text: str) -> str:
+    """Return a text without what a terminal would obey, or turn around: names come from depots, and from strangers."""
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
 def say(text: str = "") -> None:
     """Print a line for people."""
-    print(text, flush=True)
+    print(clean(text), flush=True)
 
 
 def print_json(value: Any) -> None:
@@ -27,7 +34,7 @@ def print_error(error: InterlockError, as_json: bool) -> None:
     if as_json:
         print_json(error.as_dict())
     else:
-        print(f"interlock: {error}\n  → {error.advice}", file=sys.stderr, flush=True)
+        print(clean(f"interlock: {error}\n  → {error.advice}"), file=sys.stderr, flush=True)
 
 
 def say_end(event: dict[str, Any]) -> None:
@@ -36,7 +43,7 @@ def say_end(event: dict[str, Any]) -> None:
         say(f"{event['state']}: {event['message']}")
     else:
         hint = f"\n  → {event['hint']}" if event["hint"] else ""
-        print(f"interlock: {event['message']}{hint}", file=sys.stderr, flush=True)
+        print(clean(f"interlock: {event['message']}{hint}"), file=sys.stderr, flush=True)
 
 
 def count(number: int, word: str) -> str:

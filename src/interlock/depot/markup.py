@@ -12,7 +12,9 @@ from typing import Any, Optional
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-RECORD_LIMIT = 32 * 1024 * 1024
+# An element of four bytes takes a hundred in memory; the largest honest records have two MiB.
+RECORD_LIMIT = 8 * 1024 * 1024
+DEPTH_LIMIT = 64
 
 
 class MarkupError(ValueError):
@@ -48,6 +50,8 @@ class _Reader:
         self.unfinished = 0 if whole else self.unfinished + len(chunk)
         if self.unfinished > RECORD_LIMIT:
             raise MarkupError(f"one record has more than {RECORD_LIMIT} bytes")
+        if self.root is not None and len(self.root) and _too_deep(self.root[-1]):
+            raise MarkupError(f"one record is more than {DEPTH_LIMIT} levels deep")
         return iter(whole)
 
     def _take(self, last: bool) -> Iterable[Element]:
@@ -58,6 +62,15 @@ class _Reader:
         whole = list(self.root[: max(end, 0)])
         del self.root[: len(whole)]
         return whole
+
+
+def _too_deep(element: Element) -> bool:
+    """Say whether what is open at the end of an element is nested too deeply."""
+    for _ in range(DEPTH_LIMIT):
+        if not len(element):
+            return False
+        element = element[-1]
+    return True
 
 
 def _refuse_doctype(*_: Any) -> None:

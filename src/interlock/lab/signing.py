@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,30 +39,41 @@ def ensure_key(folder: Path, runner: Runner, identity: str = IDENTITY) -> Signin
     runner.run([*gpg, "--passphrase", "", "--quick-generate-key", identity, "rsa3072", "sign", "never"], timeout=120)
     exported = key.public.with_suffix(".new")
     runner.run([*gpg, "--armor", "--output", str(exported), "--export"])
+    runner.run(["gpgconf", "--homedir", str(key.home), "--kill", "all"], check=False)
     os.rename(exported, key.public)
     return key
+
+
+@contextmanager
+def _own_home(key: SigningKey, runner: Runner) -> Iterator[Path]:
+    """Give a copy of the key's home, whose agent nobody else uses, and which ends with it.
+
+    gpg starts an agent that would wait for ever; ending the one of the key itself would fail whoever signs meanwhile.
+    """
+    with tempfile.TemporaryDirectory(prefix="lab-sign-") as folder:
+        home = Path(folder) / "gnupg"
+        shutil.copytree(key.home, home, ignore=lambda _, names: [name for name in names if name.startswith("S.")])
+        try:
+            yield home
+        finally:
+            runner.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
 
 
 def sign(packages: Sequence[Path], key: SigningKey, runner: Runner, jobs: int = 2) -> None:
     """Sign packages in place."""
     shares = [list(packages[start::jobs]) for start in range(jobs)]
-    try:
-        with ThreadPoolExecutor(jobs) as pool:
-            for done in [pool.submit(_sign_share, share, key, runner) for share in shares if share]:
-                done.result()
-    finally:
-        _end_agent(key, runner)
+    with _own_home(key, runner) as home, ThreadPoolExecutor(jobs) as pool:
+        for done in [pool.submit(_sign_share, share, home, runner) for share in shares if share]:
+            done.result()
 
 
 def sign_metadata(folder: Path, key: SigningKey, runner: Runner) -> None:
     """Sign the metadata of the depot in ``folder``."""
     content = folder / "repodata/repomd.xml"
     new, signature = content.with_name("repomd.xml.new"), content.with_name("repomd.xml.asc")
-    gpg = ["gpg", "--homedir", str(key.home), "--batch", "--yes", "--digest-algo", "SHA256"]
-    try:
+    with _own_home(key, runner) as home:
+        gpg = ["gpg", "--homedir", str(home), "--batch", "--yes", "--digest-algo", "SHA256"]
         runner.run([*gpg, "--armor", "--output", str(new), "--detach-sign", str(content)], timeout=60)
-    finally:
-        _end_agent(key, runner)
     os.rename(new, signature)
 
 
@@ -71,15 +83,9 @@ def is_signed(folder: Path) -> bool:
     return signature.exists() and signature.stat().st_mtime_ns >= content.stat().st_mtime_ns
 
 
-def _sign_share(packages: list[Path], key: SigningKey, runner: Runner) -> None:
-    with tempfile.TemporaryDirectory(prefix="lab-sign-") as home:
-        program = shutil.which("gpg") or "gpg"
-        macros = {"__gpg": program, "_gpg_name": IDENTITY, "_gpg_path": str(key.home), "_gpg_digest_algo": "sha256"}
-        words = [word for name, value in macros.items() for word in ("--define", f"{name} {value}")]
-        argv = ["rpmsign", "--addsign", *words, *map(str, packages)]
-        runner.run(argv, timeout=600, env={"HOME": home, "GNUPGHOME": str(key.home)})
-
-
-def _end_agent(key: SigningKey, runner: Runner) -> None:
-    # gpg leaves an agent behind that would wait for ever.
-    runner.run(["gpgconf", "--homedir", str(key.home), "--kill", "gpg-agent"], check=False)
+def _sign_share(packages: list[Path], home: Path, runner: Runner) -> None:
+    program = shutil.which("gpg") or "gpg"
+    macros = {"__gpg": program, "_gpg_name": IDENTITY, "_gpg_path": str(home), "_gpg_digest_algo": "sha256"}
+    words = [word for name, value in macros.items() for word in ("--define", f"{name} {value}")]
+    argv = ["rpmsign", "--addsign", *words, *map(str, packages)]
+    runner.run(argv, timeout=600, env={"HOME": str(home.parent), "GNUPGHOME": str(home)})
