@@ -54,6 +54,7 @@ soak: setup
 	@$(PYTHON) bench/kills.py --kills $(N)
 	@INTERLOCK_POINTS=all $(VENV)/bin/pytest tests/host/test_recovery.py tests/host/test_half.py
 	@INTERLOCK_SETS=40 $(VENV)/bin/pytest tests/host/test_quiesce.py
+	@INTERLOCK_GENERATED=200 $(VENV)/bin/pytest tests/host/test_dnf_agrees.py
 	@$(PYTHON) bench/power_cuts.py --cuts 10
 
 clean:
