@@ -111,7 +111,7 @@ def _check_depot(host: Host, options: argparse.Namespace) -> list[Reason]:
     try:
         request = Request(lasting(host, options.depot), options.bulletin, allow_unsigned=options.allow_unsigned)
         picture = take_picture(host, request.depot, options.bulletin, allow_unsigned=request.allow_unsigned)
-        found.append(Reason("depot", "ok", f"{len(picture.depot.packages)} packages, {headline(picture.plan)}"))
+        found.append(Reason("depot", "ok", f"{picture.depot.total} packages, {headline(picture.plan)}"))
         found += _recalled(picture)
         found += _advice_reasons(host, options, picture.database, picture.installed, picture.plan)
         refuse_problems(picture.plan)

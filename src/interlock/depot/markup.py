@@ -32,7 +32,7 @@ class _Reader:
         self.parser.StartElementHandler = self._start_root
         self.parser.EndElementHandler = self.builder.end
         self.parser.CharacterDataHandler = self.builder.data
-        self.parser.StartDoctypeDeclHandler = _refuse_doctype
+        self.parser.StartDoctypeDeclHandler = refuse_doctype
         self.unfinished = 0
 
     def _start_root(self, tag: str, attributes: dict[str, str]) -> None:
@@ -73,12 +73,13 @@ def _too_deep(element: Element) -> bool:
     return True
 
 
-def _refuse_doctype(*_: Any) -> None:
+def refuse_doctype(*_: Any) -> None:
+    """Raise MarkupError: for expat, which calls it with what it has found."""
     raise MarkupError("it has a document type declaration, which a depot's metadata never has")
 
 
-def records(chunks: Iterable[bytes], root: str) -> Iterator[Element]:
-    """Yield the children of the root element, whose local name must be ``root``. Raises MarkupError."""
+def records(chunks: Iterable[bytes], root: Optional[str]) -> Iterator[Element]:
+    """Yield the children of the root element, whose local name must be ``root`` (None: any). Raises MarkupError."""
     reader = _Reader()
     for chunk in chunks:
         # Small pieces: a piece is what one record can be larger than the limit.
@@ -88,8 +89,8 @@ def records(chunks: Iterable[bytes], root: str) -> Iterator[Element]:
     yield from reader.feed(b"", last=True)
 
 
-def _check_root(element: Optional[Element], name: str) -> None:
-    if element is not None and local(element.tag) != name:
+def _check_root(element: Optional[Element], name: Optional[str]) -> None:
+    if element is not None and name is not None and local(element.tag) != name:
         raise MarkupError(f"its root element is <{element.tag[:80]}>, not <{name}>")
 
 

@@ -32,12 +32,15 @@ from interlock.depot.metadata import (
     read_file_lists,
     read_repomd,
 )
+from interlock.depot.relevant import RelevantReader
 from interlock.depot.source import Source, open_source
+from interlock.depot.trust import SIGNED
 from interlock.depot.trust_check import TrustCheck
+from interlock.depot.trust_errors import UnsignedMetadata
 from interlock.depot.unpack import unpacked
 from interlock.depot.updateinfo import UpdateinfoReader
 from interlock.errors import BadDepot
-from interlock.package import Nevra, Relation
+from interlock.package import Nevra, Package, Relation
 from interlock.system.run import Runner
 
 REPOMD = "repodata/repomd.xml"
@@ -59,7 +62,10 @@ EVERY_ARCH = _Every(("*",))
 
 @dataclass(frozen=True)
 class Depot:
-    """A depot's contents. ``location`` is as it was given, without a password; ``defects`` is for people."""
+    """A depot's contents. ``location`` is as it was given, without a password; ``defects`` is for people.
+
+    ``packages`` may be those alone that can matter to one host; ``total`` is how many the depot has.
+    """
 
     location: str
     revision: str = ""
@@ -67,6 +73,7 @@ class Depot:
     bulletins: tuple[Bulletin, ...] = ()
     defects: tuple[str, ...] = ()
     file_lists: Optional[MetadataFile] = None
+    total: int = 0
 
     @cached_property
     def by_name(self) -> Mapping[str, Sequence[DepotPackage]]:
@@ -175,42 +182,80 @@ def open_depot(
     arches: Optional[frozenset[str]] = None,
     runner: Optional[Runner] = None,
     trust: Optional[TrustCheck] = None,
+    installed: Optional[Sequence[Package]] = None,
 ) -> Depot:
     """Read the depot at ``location``, a directory, ``file://`` or http(s) URL.
 
-    Only packages of ``arches`` are kept (default: those that this machine can install). Without ``trust`` nobody asks
-    who made the metadata. Raises DepotMissing, DepotUnreadable, NotARepository, FileMissing, BadMetadata: all of them
+    Only packages of ``arches`` are kept (default: those that this machine can install), and where ``installed`` is
+    given only those that can matter to a host with these packages. Without ``trust`` nobody asks who made the metadata.
+    Raises DepotMissing, DepotUnreadable, NotARepository, FileMissing, BadMetadata: all of them
     BadDepot, exit status 7; and what trust_errors has, exit status 3.
     """
     with collector_paused():
-        return _believed(_MetadataReader(open_source(location), runner or Runner()), arches, trust)
+        reader = _MetadataReader(open_source(location), runner or Runner())
+        try:
+            content = reader.content()
+        except NotARepository:
+            return _of_esx(reader.source, trust)
+        return _believed(reader, content, _Wanted(arches or compatible_arches(os.uname().machine), installed), trust)
 
 
-def _believed(reader: _MetadataReader, arches: Optional[frozenset[str]], trust: Optional[TrustCheck]) -> Depot:
-    content, place = reader.content(), reader.source.location
+@dataclass(frozen=True)
+class _Wanted:
+    """Which packages are to be read: of these architectures, and where a host is given, what can matter to it."""
+
+    arches: frozenset[str]
+    installed: Optional[Sequence[Package]]
+
+
+def _believed(reader: _MetadataReader, content: bytes, wanted: _Wanted, trust: Optional[TrustCheck]) -> Depot:
+    place = reader.source.location
     if trust is None:
-        return _opened(reader, content, arches)
+        return _opened(reader, content, wanted)
     key = trust.signer(reader.source, content)
     seen, notes = trust.look(place, reader.repomd(content)[0], content, key)
-    depot = _opened(reader, content, arches)
+    depot = _opened(reader, content, wanted)
     trust.remember(place, seen)
     return replace(depot, defects=(*notes, *depot.defects))
 
 
-def _opened(reader: _MetadataReader, content: bytes, arches: Optional[frozenset[str]]) -> Depot:
+def _of_esx(source: Source, trust: Optional[TrustCheck]) -> Depot:
+    """Read a depot of ESX 4, which has no signature of a kind that can be checked. NotARepository where it is none."""
+    from interlock.depot.esx import is_esx, read_esx  # noqa: PLC0415 - hardly ever
+
+    if not is_esx(source):
+        raise NotARepository(depot=source.location)
+    if trust is not None and trust.policy.metadata == SIGNED:
+        raise UnsignedMetadata(depot=source.location, detail="a depot in the layout of ESX 4 has no OpenPGP signature")
+    packages, bulletins, defects = read_esx(source)
+    return Depot(source.location, "", packages, bulletins, _bounded(defects), None, len(packages))
+
+
+def _opened(reader: _MetadataReader, content: bytes, wanted: _Wanted) -> Depot:
     source = reader.source
     revision, files = reader.repomd(content)
     if "primary" not in files:
         raise BadMetadata(depot=source.location, file=REPOMD, detail="it names no primary metadata")
-    primary = PrimaryReader(arches or compatible_arches(os.uname().machine))
-    packages = reader.parsed(files["primary"], lambda chunks: tuple(primary.read(chunks)))
+    primary = PrimaryReader(wanted.arches)
+    packages, total = _packages(reader, files["primary"], primary, wanted)
     updates = UpdateinfoReader()
     bulletins: tuple[Bulletin, ...] = ()
     if "updateinfo" in files:
         bulletins = reader.parsed(files["updateinfo"], lambda chunks: tuple(updates.read(chunks)))
     kept, twice = _each_once(packages)
     defects = _bounded([*primary.defects, *twice, *updates.defects])
-    return Depot(source.location, revision, kept, bulletins, defects, files.get("filelists"))
+    return Depot(source.location, revision, kept, bulletins, defects, files.get("filelists"), total or len(kept))
+
+
+def _packages(
+    reader: _MetadataReader, one: MetadataFile, primary: PrimaryReader, wanted: _Wanted
+) -> tuple[tuple[DepotPackage, ...], int]:
+    """Return the packages, and how many the depot has where only some of them were read."""
+    if wanted.installed is not None:
+        found = reader.parsed(one, RelevantReader.of)
+        if found is not None:
+            return tuple(found.packages(wanted.installed, primary)), found.total
+    return reader.parsed(one, lambda chunks: tuple(primary.read(chunks))), 0
 
 
 def _each_once(packages: Sequence[DepotPackage]) -> tuple[tuple[DepotPackage, ...], list[str]]:

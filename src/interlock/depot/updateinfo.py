@@ -44,8 +44,8 @@ class UpdateinfoReader:
             raise ValueError("there was one with this id before")
         self._seen.add(identity)
         parts = children(record)
-        packages = [one for one in record.iter() if local(one.tag) == "package"]
-        references = tuple(_reference(one) for one in record.iter() if local(one.tag) == "reference")
+        packages, named_references = _below(record, "package"), _below(record, "reference")
+        references = tuple(map(_reference, named_references))
         named = {one.kind: one.identity for one in references}
         return Bulletin(
             id=identity,
@@ -68,6 +68,11 @@ class UpdateinfoReader:
         )
 
 
+def _below(record: Element, name: str) -> list[Element]:
+    """Return the elements of a name at any depth; most documents have no prefixes, and the tree finds these itself."""
+    return list(record.iter(name)) or [one for one in record.iter() if ":" in one.tag and local(one.tag) == name]
+
+
 def _nevras(elements: Sequence[Element]) -> tuple[Nevra, ...]:
     # A bulletin may name a package once for each collection it is in.
     found: dict[Nevra, None] = {}
@@ -80,7 +85,8 @@ def _nevras(elements: Sequence[Element]) -> tuple[Nevra, ...]:
 
 def _says(record: Element, packages: Sequence[Element], *tags: str) -> bool:
     return any(
-        local(child.tag) in tags and (child.text is None or child.text.strip().lower() not in _NO)
+        (child.tag in tags or local(child.tag) in tags)
+        and (child.text is None or child.text.strip().lower() not in _NO)
         for parent in (record, *packages)
         for child in parent
     )

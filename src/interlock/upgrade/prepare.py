@@ -59,10 +59,14 @@ def take_picture(
     ``without`` are installed packages (NEVRAs) to plan as if they were not there.
     """
     database, installed, keys = read_host(host)
-    depot = open_depot(location, trust=trust_check(host, location, keys, allow_unsigned))
+    trust = trust_check(host, location, keys, allow_unsigned)
+    depot = open_depot(location, trust=trust, installed=installed)
     installed = tuple(one for one in installed if str(one.nevra) not in without)
     plan = make_plan(installed, depot, bulletins=bulletins)
     looked_up: frozenset[str] = frozenset()
+    if plan.missing_files:
+        # Any of the packages may have such a file.
+        depot = open_depot(location, trust=trust)
     while not looked_up.issuperset(plan.missing_files):
         # The primary metadata lists only some paths; the rest is read when a requirement needs it, and what
         # provides it may need further ones.
