@@ -26,6 +26,22 @@ def service(body: str, unit: str = "") -> str:
     return f"[Unit]\nDescription=test\n{unit}[Service]\n{body}"
 
 
+# What systemd's generator makes a service of, with the lines that it reads.
+SCRIPT = """#!/bin/sh
+### BEGIN INIT INFO
+# Provides: {u}
+# Required-Start: $remote_fs
+# Required-Stop: $remote_fs
+# Default-Start: 2 3 4 5
+# Default-Stop: 0 1 6
+# Short-Description: test
+### END INIT INFO
+case "$1" in
+  start) setsid sleep infinity >/dev/null 2>&1 </dev/null & echo $! >/run/{u}.pid ;;
+  stop) kill "$(cat /run/{u}.pid)" ;;
+  status) kill -0 "$(cat /run/{u}.pid)" ;;
+esac
+"""
 # What a unit can be: its files, and how it gets there. {u} is its name without the suffix.
 SHAPES: dict[str, tuple[dict[str, str], str]] = {
     "running": ({"{u}.service": service("ExecStart=/bin/sleep infinity\n") + INSTALL}, "systemctl start {u}"),
@@ -36,6 +52,8 @@ SHAPES: dict[str, tuple[dict[str, str], str]] = {
         {"{u}.service": service("Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n")}, "systemctl start {u}"
     ),
     "failed": ({"{u}.service": service("Type=oneshot\nExecStart=/bin/false\n")}, "systemctl start {u} || :"),
+    "sysv": ({"/etc/init.d/{u}": SCRIPT}, "systemctl start {u}"),
+    "sysv-stopped": ({"/etc/init.d/{u}": SCRIPT}, ":"),
     "masked": ({}, "systemctl mask {u}"),
     "runtime-masked": (
         {"{u}.service": service("ExecStart=/bin/sleep infinity\n")}, "systemctl start {u}; systemctl mask --runtime {u}"
@@ -97,8 +115,10 @@ def make(host: Host, chance: random.Random) -> list[str]:
         files, command = SHAPES["running" if name == "alpha" else chance.choice(list(SHAPES))]
         unit = f"q-{name}"
         for file, text in files.items():
-            (folder / file.format(u=unit)).write_text(text.replace("{u}", unit))
-            units.append(file.format(u=unit))
+            path = host.root / file.format(u=unit).lstrip("/") if file.startswith("/") else folder / file.format(u=unit)
+            path.write_text(text.replace("{u}", unit))
+            path.chmod(0o755 if file.startswith("/") else 0o644)
+            units += [] if file.startswith("/") else [file.format(u=unit)]
         commands.append(command.format(u=unit))
         units.append(f"{unit}.service")
     host.shell("systemctl daemon-reload; " + "; ".join(commands) + " 2>/dev/null")
@@ -109,6 +129,7 @@ def clear(host: Host) -> None:
     host.shell(
         "systemctl kill -s KILL 'q-*' 2>/dev/null; systemctl stop 'q-*.timer' 'q-*.socket' 'q-*.service' 2>/dev/null;"
         " systemctl reset-failed 'q-*' 2>/dev/null;"
+        " rm -rf /etc/init.d/q-*;"
         f" rm -rf {UNITS}/q-* {UNITS}/*.wants/q-* /run/systemd/system/q-* /run/systemd/system.control/q-*;"
         " systemctl daemon-reload",
         check=False,
