@@ -39,7 +39,11 @@ def test_dnf_and_zypper_install_from_a_depot_of_ours_and_list_its_bulletins(
     listed = host.shell(f"{dnf} updateinfo list 2>&1", timeout=100).stdout
     assert "OWN-1" in listed
     assert "own-tool-2-1.noarch" in listed
-    ours = {row["id"] for row in host.json("scan", "--depot", "/srv/own")["bulletins"] if row["state"] == "applicable"}
+    ours = {
+        row["id"]
+        for row in host.json("scan", "--depot", "/srv/own", "--allow-unsigned")["bulletins"]
+        if row["state"] == "applicable"
+    }
     assert ours == {line.split()[0] for line in listed.splitlines() if line.startswith("OWN")}
     host.shell(f"{dnf} -y install own-other 2>&1", timeout=100)
     assert (host.root / "opt/own-other").read_text() == "1"
@@ -51,4 +55,4 @@ def test_dnf_and_zypper_install_from_a_depot_of_ours_and_list_its_bulletins(
     host.shell(f"{zypper} install --from own --allow-unsigned-rpm own-tool 2>&1", timeout=100)
     assert (host.root / "opt/own-tool").read_text() == "2"
     recall(str(place), "OWN-1", "broken", "", Runner())
-    assert host.json("info", "OWN-1", "--depot", "/srv/own")["recalled"] is True
+    assert host.json("info", "OWN-1", "--depot", "/srv/own", "--allow-unsigned")["recalled"] is True

@@ -61,9 +61,9 @@ def generate(
     (place / "installed").write_text("".join(f"/srv/universe/{file}\n" for file in installed))
 
 
-def test_dnf_agrees_on_which_bulletins_apply(new_host: Callable[..., Host], tmp_path: Path) -> None:
+def test_dnf_agrees_on_which_bulletins_apply(host_of: Callable[..., Host], tmp_path: Path) -> None:
     print(f"seed {SEED}, {COUNT} hosts")
-    host, chance = new_host("current"), random.Random(SEED)
+    host, chance = host_of("current"), random.Random(SEED)
     universe = Path(host.root) / "srv/universe"
     build([Recipe(f"g-{name}", version) for name in NAMES for version in VERSIONS], universe, tmp_path, host.lab.runner)
     packages = read_packages(universe, host.lab.runner)

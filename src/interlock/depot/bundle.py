@@ -18,7 +18,8 @@ from typing import IO, Callable, Optional
 from interlock.depot import fetch
 from interlock.depot.errors import DepotUnreadable, FileMissing
 from interlock.depot.metadata import DepotPackage, read_repomd
-from interlock.depot.repository import EVERY_ARCH, FILE_LIMIT, REPOMD, REPOMD_LIMIT, Depot, open_depot
+from interlock.depot.reading import FILE_LIMIT, REPOMD, REPOMD_LIMIT
+from interlock.depot.repository import EVERY_ARCH, Depot, open_depot
 from interlock.depot.source import Source, Stream, open_source, safe_path
 from interlock.depot.trust_check import SIGNATURE
 from interlock.depot.trust_errors import UnsignedMetadata

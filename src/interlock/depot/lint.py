@@ -11,7 +11,8 @@ from typing import Callable
 
 from interlock.depot.errors import DepotUnreadable, FileMissing
 from interlock.depot.metadata import DepotPackage
-from interlock.depot.repository import REPOMD_LIMIT, Depot, open_depot
+from interlock.depot.reading import REPOMD_LIMIT
+from interlock.depot.repository import Depot, open_depot
 from interlock.depot.source import DirectorySource, Source, open_source, safe_path
 from interlock.depot.trust_check import SIGNATURE
 

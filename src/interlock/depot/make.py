@@ -14,7 +14,8 @@ from xml.etree import ElementTree
 from interlock.depot.bulletin import Bulletin, Reference
 from interlock.depot.errors import BadMetadata
 from interlock.depot.metadata import read_repomd
-from interlock.depot.repository import REPOMD, REPOMD_LIMIT, Depot, open_depot
+from interlock.depot.reading import REPOMD, REPOMD_LIMIT
+from interlock.depot.repository import Depot, open_depot
 from interlock.depot.source import open_source
 from interlock.depot.trust_check import SIGNATURE
 from interlock.depot.unpack import unpacked

@@ -8,44 +8,35 @@ with a whole file is an error.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import (
-    IO,
-    Callable,
     Optional,
     TypeVar,
-    cast,
 )
 
 from interlock.depot.bulletin import Bulletin
 from interlock.depot.collector import collector_paused
-from interlock.depot.errors import BadMetadata, FileMissing, NotARepository
+from interlock.depot.errors import BadMetadata, NotARepository
 from interlock.depot.metadata import (
     DepotPackage,
     MetadataFile,
     PrimaryReader,
     compatible_arches,
     read_file_lists,
-    read_repomd,
 )
+from interlock.depot.reading import REPOMD, MetadataReader
 from interlock.depot.relevant import RelevantReader
 from interlock.depot.source import Source, open_source
 from interlock.depot.trust import SIGNED
 from interlock.depot.trust_check import TrustCheck
 from interlock.depot.trust_errors import UnsignedMetadata
-from interlock.depot.unpack import unpacked
 from interlock.depot.updateinfo import UpdateinfoReader
-from interlock.errors import BadDepot
 from interlock.package import Nevra, Package, Relation
 from interlock.system.run import Runner
 
-REPOMD = "repodata/repomd.xml"
-REPOMD_LIMIT = 16 * 1024 * 1024
-FILE_LIMIT = 1024 * 1024 * 1024
 DEFECT_LIMIT = 200
 T = TypeVar("T")
 
@@ -95,6 +86,18 @@ class Depot:
         """The packages by the names that they obsolete."""
         return _grouped((one.name, (one, package)) for package in self.packages for one in package.package.obsoletes)
 
+    @cached_property
+    def without_recalled(self) -> tuple[Depot, Sequence[tuple[str, str]]]:
+        """This depot without what only recalled bulletins bring, and what was left out: names, and texts for people."""
+        recalled = {nevra: one for one in self.bulletins if one.recalled for nevra in one.packages}
+        if not recalled:
+            return self, ()
+        good = {nevra for one in self.bulletins if not one.recalled for nevra in one.packages if nevra in recalled}
+        gone = {one.nevra for one in self.packages if one.nevra in recalled and one.nevra not in good}
+        texts = [(one.name, f"{one} is left out: {recalled[one].id} has been recalled")
+            for one in sorted(gone, key=str)]  # fmt: skip
+        return replace(self, packages=tuple(one for one in self.packages if one.nevra not in gone)), texts
+
     def bulletin(self, identity: str) -> Optional[Bulletin]:
         """Return the bulletin of this id."""
         return next((one for one in self.bulletins if one.id == identity), None)
@@ -111,7 +114,7 @@ class Depot:
         if self.file_lists is None:
             return self
         wanted = None if paths is None else frozenset(paths)
-        reader = _MetadataReader(open_source(self.location), runner or Runner())
+        reader = MetadataReader(open_source(self.location), runner or Runner())
         found = reader.parsed(self.file_lists, lambda chunks: dict(read_file_lists(chunks, wanted)))
         return replace(self, packages=tuple(_with_files(one, found) for one in self.packages))
 
@@ -131,51 +134,6 @@ def _with_files(package: DepotPackage, found: Mapping[str, Sequence[str]]) -> De
     return replace(package, package=replace(package.package, files=files))
 
 
-@dataclass(frozen=True)
-class _MetadataReader:
-    source: Source
-    runner: Runner
-
-    def content(self) -> bytes:
-        """Return ``repomd.xml`` as it is."""
-        try:
-            return b"".join(self.source.chunks(REPOMD, REPOMD_LIMIT))
-        except FileMissing:
-            raise NotARepository(depot=self.source.location) from None
-
-    def repomd(self, content: bytes) -> tuple[str, dict[str, MetadataFile]]:
-        """Return the revision and the metadata files."""
-        try:
-            return read_repomd([content])
-        except ValueError as error:
-            raise self._bad(REPOMD, str(error)) from None
-
-    def parsed(self, one: MetadataFile, parse: Callable[[Iterator[bytes]], T]) -> T:
-        """Fetch a file, check it, unpack it and return what ``parse`` makes of its chunks."""
-        with tempfile.NamedTemporaryFile(prefix="interlock-metadata-") as copy:
-            self._fetch(one, cast(IO[bytes], copy))
-            copy.flush()
-            try:
-                return parse(unpacked(copy.name, self.runner))
-            except ValueError as error:
-                raise self._bad(one.location, str(error)) from None
-
-    def _fetch(self, one: MetadataFile, copy: IO[bytes]) -> None:
-        hasher, size = one.checksum.hasher(), 0
-        limit = one.size if one.size >= 0 else FILE_LIMIT
-        for chunk in self.source.chunks(one.location, min(FILE_LIMIT, limit + 1)):
-            hasher.update(chunk)
-            size += len(chunk)
-            copy.write(chunk)
-        if one.size not in (-1, size):
-            raise self._bad(one.location, f"it has {size} bytes, repomd.xml says {one.size}")
-        if hasher.hexdigest() != one.checksum.value:
-            raise self._bad(one.location, f"its {one.checksum.kind} checksum is not the one in repomd.xml")
-
-    def _bad(self, file: str, detail: str) -> BadDepot:
-        return BadMetadata(depot=self.source.location, file=file, detail=detail)
-
-
 def open_depot(
     location: str,
     *,
@@ -192,7 +150,7 @@ def open_depot(
     BadDepot, exit status 7; and what trust_errors has, exit status 3.
     """
     with collector_paused():
-        reader = _MetadataReader(open_source(location), runner or Runner())
+        reader = MetadataReader(open_source(location), runner or Runner())
         try:
             content = reader.content()
         except NotARepository:
@@ -208,7 +166,7 @@ class _Wanted:
     installed: Optional[Sequence[Package]]
 
 
-def _believed(reader: _MetadataReader, content: bytes, wanted: _Wanted, trust: Optional[TrustCheck]) -> Depot:
+def _believed(reader: MetadataReader, content: bytes, wanted: _Wanted, trust: Optional[TrustCheck]) -> Depot:
     place = reader.source.location
     if trust is None:
         return _opened(reader, content, wanted)
@@ -231,7 +189,7 @@ def _of_esx(source: Source, trust: Optional[TrustCheck]) -> Depot:
     return Depot(source.location, "", packages, bulletins, _bounded(defects), None, len(packages))
 
 
-def _opened(reader: _MetadataReader, content: bytes, wanted: _Wanted) -> Depot:
+def _opened(reader: MetadataReader, content: bytes, wanted: _Wanted) -> Depot:
     source = reader.source
     revision, files = reader.repomd(content)
     if "primary" not in files:
@@ -248,7 +206,7 @@ def _opened(reader: _MetadataReader, content: bytes, wanted: _Wanted) -> Depot:
 
 
 def _packages(
-    reader: _MetadataReader, one: MetadataFile, primary: PrimaryReader, wanted: _Wanted
+    reader: MetadataReader, one: MetadataFile, primary: PrimaryReader, wanted: _Wanted
 ) -> tuple[tuple[DepotPackage, ...], int]:
     """Return the packages, and how many the depot has where only some of them were read."""
     if wanted.installed is not None:

@@ -20,7 +20,8 @@ from typing import Callable
 from interlock.depot import fetch
 from interlock.depot.errors import BadMetadata, FileMissing, NotARepository
 from interlock.depot.metadata import DepotPackage, MetadataFile, read_repomd
-from interlock.depot.repository import EVERY_ARCH, FILE_LIMIT, REPOMD, REPOMD_LIMIT, Depot, open_depot
+from interlock.depot.reading import FILE_LIMIT, REPOMD, REPOMD_LIMIT
+from interlock.depot.repository import EVERY_ARCH, Depot, open_depot
 from interlock.depot.source import Source, open_source, safe_path
 from interlock.errors import Refused
 from interlock.system import durable, linux

@@ -157,7 +157,7 @@ def make_plan(
 
 def _planned(host: Sequence[Package], depot: Depot, bulletins: Sequence[str], install_only: Collection[str]) -> Plan:
     asked = [_bulletin(depot, identity) for identity in bulletins]
-    depot, left_out = without_recalled(depot)
+    depot, left_out = depot.without_recalled
     closure = Closure(host, depot, install_only)
     seeds, missing = named_by(asked, closure) if asked else (all_that_applies(closure), [])
     chosen = {one.nevra for one in seeds if closure.choose(one)}
@@ -173,19 +173,6 @@ class RecalledBulletin(Refused):
     """Refused: the bulletin {bulletin} has been recalled{reason}."""
 
     hint = "Nothing was changed. {advice}"
-
-
-def without_recalled(depot: Depot) -> tuple[Depot, list[tuple[str, str]]]:
-    """Return a depot without what only recalled bulletins bring, and what was left out: names, and texts for people."""
-    recalled = {nevra: one for one in depot.bulletins if one.recalled for nevra in one.packages}
-    good = {nevra for one in depot.bulletins if not one.recalled for nevra in one.packages}
-    gone = {one.nevra for one in depot.packages if one.nevra in recalled and one.nevra not in good}
-    if not gone:
-        return depot, []
-    texts = [
-        (nevra.name, f"{nevra} is left out: {recalled[nevra].id} has been recalled") for nevra in sorted(gone, key=str)
-    ]
-    return replace(depot, packages=tuple(one for one in depot.packages if one.nevra not in gone)), texts
 
 
 def _bulletin(depot: Depot, identity: str) -> Bulletin:
