@@ -22,9 +22,9 @@ from interlock.lab import groups, verbs
 from interlock.lab.cache import Cache, default_home
 from interlock.lab.handle import TIMED_OUT, HostHandle
 from interlock.lab.hosts import Lab
-from interlock.lab.zipapp import find_zipapp
 from interlock.system.proc import ProcReader
 from interlock.system.run import Runner
+from interlock.system.zipapp import find_zipapp
 
 DEPOTS = "/srv/depots"
 LONG_LIMIT = 400.0

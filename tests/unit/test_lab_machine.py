@@ -24,8 +24,8 @@ from interlock.lab.releases import RELEASES, find_release, predecessor, step_int
 from interlock.lab.settings import macros
 from interlock.lab.state import HostRecord
 from interlock.lab.trees import pick_mirror
-from interlock.lab.zipapp import candidates
 from interlock.system.proc import ProcessId, ProcReader
+from interlock.system.zipapp import candidates
 
 
 def test_the_cache_is_where_the_environment_says() -> None:

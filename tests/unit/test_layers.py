@@ -25,7 +25,9 @@ MAY_IMPORT = {
     "upgrade": {"errors", "package", "events", "system", "host", "rpmdb", "waits", "boot", "depot", "advice"},
     "support": {"errors", "package", "events", "system", "host", "rpmdb", "waits", "boot", "upgrade"},
     "lab": {"errors", "package", "events", "system", "host", "rpmdb", "depot", "waits", "boot"},
+    "manager": {"errors", "package", "events", "system", "depot"},
     "cli": {
+        "manager",
         "errors",
         "package",
         "events",
@@ -41,7 +43,7 @@ MAY_IMPORT = {
         "lab",
     },
 }
-ON_HOSTS = set(MAY_IMPORT) - {"lab", "cli"}
+ON_HOSTS = set(MAY_IMPORT) - {"lab", "cli", "manager"}
 NOT_STDLIB = {"rpm"}
 
 

@@ -40,17 +40,17 @@ def test_the_same_source_gives_the_same_file(zipapp: Path, tmp_path: Path) -> No
     assert os.listdir(tmp_path) == ["again.pyz"]
 
 
-def test_all_is_in_it_but_the_lab(zipapp: Path) -> None:
+def test_all_is_in_it_but_the_lab_and_the_manager(zipapp: Path) -> None:
     with zipfile.ZipFile(zipapp) as archive:
         assert archive.testzip() is None
         names = {name for name in archive.namelist() if name.endswith(".py")}
-    assert names == {"__main__.py", *(name for name in TEXTS if not of_the_lab(name))}
+    assert names == {"__main__.py", *(name for name in TEXTS if not stays_here(name))}
 
 
-def of_the_lab(name: str) -> bool:
-    """Say whether a module is part of the lab, or cannot be loaded without it."""
-    return name.startswith("interlock/lab/") or any(
-        module.startswith("interlock.lab") for module in imported((SOURCE / name).read_text())
+def stays_here(name: str) -> bool:
+    """Say whether a module is part of the lab or of the manager, or cannot be loaded without them."""
+    return name.startswith(("interlock/lab/", "interlock/manager/")) or any(
+        module.startswith(("interlock.lab", "interlock.manager")) for module in imported((SOURCE / name).read_text())
     )
 
 

@@ -35,8 +35,12 @@ MODULES = {
     "agents": ("agents",),
     "advice": ("advice", "facts"),
     "support": ("support-bundle",),
+    "inventory": ("inventory",),
+    "hosts": ("hosts",),
     "lab": ("lab",),
 }
+# What the zipapp leaves out, with what each of them needs; the manager's libraries need not be there either.
+NOT_ON_HOSTS = {"lab": ("interlock.lab",), "hosts": ("interlock.manager", "asyncssh", "sqlalchemy")}
 GLOBAL_OPTIONS = frozenset({"--debug"})
 
 
@@ -79,11 +83,11 @@ def build_parser(verb: Optional[str] = None) -> argparse.ArgumentParser:
 
 
 def _is_here(name: str) -> bool:
-    if name != "lab":
+    if name not in NOT_ON_HOSTS:
         return True
-    from importlib.util import find_spec  # noqa: PLC0415 - the lab has time
+    from importlib.util import find_spec  # noqa: PLC0415 - these have time
 
-    return all(find_spec(one) is not None for one in ("interlock.lab", "interlock.cli.lab"))
+    return all(find_spec(one) is not None for one in (*NOT_ON_HOSTS[name], f"interlock.cli.{name}"))
 
 
 def asked_verb(arguments: Sequence[str]) -> Optional[str]:

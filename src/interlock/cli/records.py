@@ -34,7 +34,7 @@ def add_parsers(subparsers: Any) -> None:
 def run_status(options: argparse.Namespace) -> int:
     """Print what this host is in the middle of. Exit status 5 where it is on hold."""
     host = this_host()
-    row = _status_row(host)
+    row = status_row(host)
     if options.json:
         print_json(row)
         return 5 if row["hold"] else 0
@@ -53,7 +53,8 @@ def _running(host: Host) -> Optional[Operation]:
     return next((one for one in found if owner and one.id == owner.operation and running(host, one)), None)
 
 
-def _status_row(host: Host) -> dict[str, Any]:
+def status_row(host: Host) -> dict[str, Any]:
+    """Return what this host is in the middle of."""
     owner, hold, cut_off = current_owner(host.paths), read_hold(host.paths), interrupted(host)
     operations = list_operations(host.paths)
     return {

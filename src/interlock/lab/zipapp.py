@@ -1,30 +1,15 @@
-"""Finds the program of the project as a zipapp, and puts it into a host."""
+"""Puts the program of the project, as a zipapp, into a host."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
 
 from interlock.lab.cache import Progress
+from interlock.system.zipapp import candidates, find_zipapp
 
 TARGET = "usr/local/bin/interlock"
-
-
-def candidates(environment: Mapping[str, str]) -> list[Path]:
-    """Return where the zipapp may be, the first that is there counts."""
-    named = environment.get("INTERLOCK_ZIPAPP")
-    if named:
-        return [Path(named)]
-    checkout = Path(__file__).resolve().parents[3]
-    return [checkout / "build/interlock.pyz", Path(sys.prefix) / "share/interlock/interlock.pyz"]
-
-
-def find_zipapp(environment: Mapping[str, str]) -> Optional[Path]:
-    """Return the zipapp, or None if it has not been made."""
-    return next((path for path in candidates(environment) if path.is_file()), None)
 
 
 def install_zipapp(root: Path, environment: Mapping[str, str], progress: Progress) -> bool:
