@@ -77,6 +77,29 @@ def test_hosts_are_enrolled_pinned_and_asked(fleet: Fleet) -> None:
     assert fleet.hosts["next"].run("rpm", "-qa", "interlock*").stdout == ""
 
 
+def test_what_each_host_lacks_is_measured(fleet: Fleet) -> None:
+    for name in fleet.hosts:
+        done = fleet.run(
+            "baselines", "add", f"tools-{name}", "--depot", depot_of(fleet, name), "--category", "security"
+        )
+        assert done.returncode == 0, done.stderr
+    found = {(row["host"], row["baseline"]): row for row in fleet.json("compliance")}
+    for name in fleet.hosts:
+        row = found[name, f"tools-{name}"]
+        assert (row["state"], row["missing"]) == ("non-compliant", ["LAB-2026-0002"])
+    host = fleet.hosts["current"]
+    assert host.update("/srv/depots/current-updates-2").status == 0
+    assert fleet.json("hosts", "scan", "current")[0]["state"] == "reachable"
+    done = fleet.run("compliance", "current", "--baseline", "tools-current")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 compliant" in done.stdout
+    host.run("interlock", "rollback", "--yes")
+
+
+def depot_of(fleet: Fleet, release: str) -> str:
+    return str(fleet.lab.cache.depots / f"{release}-updates-2")
+
+
 def test_each_trouble_is_named_and_stops_nobody(fleet: Fleet) -> None:
     current = fleet.hosts["current"]
     sudo = Path(current.root) / "usr/local/bin/sudo"

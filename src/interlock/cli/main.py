@@ -37,10 +37,12 @@ MODULES = {
     "support": ("support-bundle",),
     "inventory": ("inventory",),
     "hosts": ("hosts",),
+    "baselines": ("baselines", "compliance"),
     "lab": ("lab",),
 }
+MANAGER = ("interlock.manager", "asyncssh", "sqlalchemy")
 # What the zipapp leaves out, with what each of them needs; the manager's libraries need not be there either.
-NOT_ON_HOSTS = {"lab": ("interlock.lab",), "hosts": ("interlock.manager", "asyncssh", "sqlalchemy")}
+NOT_ON_HOSTS = {"lab": ("interlock.lab",), **dict.fromkeys(("hosts", "baselines"), MANAGER)}
 GLOBAL_OPTIONS = frozenset({"--debug"})
 
 
