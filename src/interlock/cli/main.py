@@ -35,7 +35,7 @@ MODULES = {
     "agents": ("agents",),
     "advice": ("advice", "facts"),
     "support": ("support-bundle",),
-    "inventory": ("inventory",),
+    "inventory": ("inventory", "operation"),
     "hosts": ("hosts",),
     "baselines": ("baselines", "compliance"),
     "lab": ("lab",),

@@ -25,11 +25,12 @@ from interlock.rpmdb.backend import Database
 from interlock.upgrade.advise import advise, hold_affected, refuse_denied, wants_quiet
 from interlock.upgrade.aside import Asked
 from interlock.upgrade.half import refuse_half, see_half
-from interlock.upgrade.operation import Request, create_operation, find_operation
+from interlock.upgrade.once import check_name, find_asked, making
+from interlock.upgrade.operation import Operation, Request, create_operation, find_operation
 from interlock.upgrade.plan import Plan
 from interlock.upgrade.preflight import Reason, Verdict, preflight
 from interlock.upgrade.prepare import Picture, fetch, read_installed, refuse_problems, take_picture
-from interlock.upgrade.service import follow, launch, serve, serve_rollback, unit_name
+from interlock.upgrade.service import follow, launch, launch_left, serve, serve_rollback, unit_name
 from interlock.upgrade.settle import interrupted, settle_dead
 from interlock.upgrade.stage import Staged
 
@@ -72,6 +73,8 @@ def _update_options(update: Any) -> None:
                         help="stop agents that use the package database, and start them again afterwards")  # fmt: skip
     update.add_argument("--dry-run", action="store_true", help="show the plan and end")
     update.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    text = "a name for this wish: asked for again, it is the same operation, and happens once"
+    update.add_argument("--id", default="", metavar="NAME", help=text)
     update.add_argument("--detach", action="store_true", help="do not wait for the end; `interlock status` follows")
     update.add_argument("--events", metavar="FILE", help="append the operation's events to FILE, as JSON Lines")
     update.add_argument("--nice", type=int, default=0, metavar="N", help="run rpm at this niceness")
@@ -184,6 +187,9 @@ def run_update(options: argparse.Namespace) -> int:
     """Upgrade this host, and wait for the end unless told otherwise."""
     host = this_host()
     _need_root()
+    known = find_asked(host.paths, check_name(options.id)) if options.id else None
+    if known is not None:
+        return _again(host, options, known)
     _settle(host, options)
     request = Request(
         lasting(host, options.depot),
@@ -193,6 +199,7 @@ def run_update(options: argparse.Namespace) -> int:
         options.nice,
         options.script_limit,
         quiesce=options.quiesce,
+        asked=options.id,
     )
     picture = _picture_of_whole(host, request.depot, options)
     refuse_problems(picture.plan)
@@ -267,8 +274,13 @@ def _start(host: Host, options: argparse.Namespace, request: Request, picture: P
         "directory": staged.directory, "files": _paths(staged),
         "installed": [str(package.nevra) for package in picture.installed],
     }  # fmt: skip
-    operation = create_operation(host, request, picture.plan.to_json(), row)
-    launch(host, operation)
+    with making(host.paths):
+        known = find_asked(host.paths, request.asked) if request.asked else None
+        if known is None:
+            operation = create_operation(host, request, picture.plan.to_json(), row)
+            launch(host, operation)
+    if known is not None:
+        return _again(host, options, known)
     if options.detach:
         _say_detached(operation.id, options)
         return 0
@@ -280,6 +292,23 @@ def _start(host: Host, options: argparse.Namespace, request: Request, picture: P
     else:
         say_end(end)
         _say_reboot(picture.plan, end)
+    return int(end["exit_status"])
+
+
+def _again(host: Host, options: argparse.Namespace, operation: Operation) -> int:
+    """Say what became of a wish that was made before; nothing is done anew."""
+    if not options.json:
+        say(f"{options.id} was asked for before: operation {operation.id}")
+    with making(host.paths):
+        launch_left(host, operation)
+    if options.detach:
+        _say_detached(operation.id, options)
+        return 0
+    end = follow(host, operation, _handlers(options))
+    if options.json:
+        print_json({"operation": operation.id, "again": True, "end": end})
+    else:
+        say_end(end)
     return int(end["exit_status"])
 
 

@@ -32,7 +32,7 @@ class Request:
     ``script_limit`` is how long a scriptlet may take, in seconds; 0 is without limit. ``mends`` names the hold that
     does not refuse this operation, because it is to end it.
     ``back`` is for a plan with earlier versions, the same ones anew, and removals without a successor. ``quiesce``
-    stops agents for as long as the transaction takes.
+    stops agents for as long as the transaction takes. ``asked`` is the name that whoever asked gave to this wish.
     """
 
     depot: str
@@ -44,6 +44,7 @@ class Request:
     mends: str = ""
     back: bool = False
     quiesce: bool = False
+    asked: str = ""
 
 
 @dataclass(frozen=True)

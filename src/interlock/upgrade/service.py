@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Callable, Optional, Union
 
 from interlock import __version__
-from interlock.errors import ExitStatus, Held, InterlockError, RolledBack
+from interlock.errors import CommandFailed, ExitStatus, Held, InterlockError, RolledBack
 from interlock.events import EventWriter, read_events
 from interlock.host.context import Host
 from interlock.system import trace as tracing
@@ -78,6 +78,16 @@ def _engine_records(operation: Operation) -> list[Record]:
     records = operation.records()
     first = next((number for number, one in enumerate(records) if one.name == "engine"), len(records))
     return records[first:]
+
+
+def launch_left(host: Host, operation: Operation) -> None:
+    """Start the engine of an operation whose maker was killed before it did. The caller lets nobody else make one."""
+    if isinstance(operation.state(), states.Staged) and not _engine_records(operation):
+        try:
+            launch(host, operation)
+        except CommandFailed:
+            # Its unit is there: the maker was killed right after it had asked for it.
+            return
 
 
 def _unit_command(operation: Operation, argv: list[str]) -> list[str]:
@@ -226,6 +236,17 @@ def _events(operation: Operation, offset: int, name: str = EVENTS) -> Iterator[t
             yield from read_events(stream, offset)
     except FileNotFoundError:
         return
+
+
+def events_since(operation: Operation, offset: int, most: int) -> tuple[list[dict[str, Any]], int]:
+    """Return up to ``most`` events that begin at a byte of the file, and where the next ones will."""
+    found: list[dict[str, Any]] = []
+    for after, event in _events(operation, offset):
+        found.append(event)
+        offset = after
+        if len(found) == most:
+            break
+    return found, offset
 
 
 def all_events(operation: Operation) -> Iterator[dict[str, Any]]:
