@@ -56,7 +56,7 @@ def ssh_words(cache: Cache, record: HostRecord, terminal: bool = False) -> list[
         "StrictHostKeyChecking": "yes",
         "UserKnownHostsFile": str(known_hosts(cache, record.name)),
         "LogLevel": "ERROR",
-        "ConnectTimeout": "5",
+        "ConnectTimeout": "20",
         "ServerAliveInterval": "15",
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
