@@ -17,7 +17,16 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-LEFT_OUT = ("lab", "manager", "cli/lab.py", "cli/lab_cases.py", "cli/demo.py", "cli/hosts.py", "cli/baselines.py")
+LEFT_OUT = (
+    "lab",
+    "manager",
+    "cli/lab.py",
+    "cli/lab_cases.py",
+    "cli/demo.py",
+    "cli/hosts.py",
+    "cli/baselines.py",
+    "cli/rollouts.py",
+)
 FIXED_TIME = (2020, 1, 1, 0, 0, 0)
 INTERPRETER = b"#!/usr/bin/env python3\n"
 # The versions of the hosts; the one that builds is always among them.

@@ -38,11 +38,12 @@ MODULES = {
     "inventory": ("inventory", "operation"),
     "hosts": ("hosts",),
     "baselines": ("baselines", "compliance"),
+    "rollouts": ("remediate", "rollouts"),
     "lab": ("lab",),
 }
-MANAGER = ("interlock.manager", "asyncssh", "sqlalchemy")
+MANAGER = ("interlock.manager", "asyncssh", "sqlalchemy", "dbos")
 # What the zipapp leaves out, with what each of them needs; the manager's libraries need not be there either.
-NOT_ON_HOSTS = {"lab": ("interlock.lab",), **dict.fromkeys(("hosts", "baselines"), MANAGER)}
+NOT_ON_HOSTS = {"lab": ("interlock.lab",), **dict.fromkeys(("hosts", "baselines", "rollouts"), MANAGER)}
 GLOBAL_OPTIONS = frozenset({"--debug"})
 
 

@@ -66,3 +66,24 @@ BASELINES = Table(
     Column("name", String(255), primary_key=True),
     Column("definition", JSON, nullable=False),
 )
+ROLLOUTS = Table(
+    "rollouts",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("spec", JSON, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+)
+ROLLOUT_HOSTS = Table(
+    "rollout_hosts",
+    METADATA,
+    Column("rollout", String(64), ForeignKey("rollouts.name", ondelete="CASCADE"), primary_key=True),
+    Column("host", String(255), primary_key=True),
+    Column("wave", Integer, nullable=False),
+    # waiting, running, skipped, or what came of it
+    Column("outcome", String(32), nullable=False, index=True),
+    Column("detail", Text, nullable=False, default=""),
+    Column("operation", String(64), nullable=False, default=""),
+    Column("changed_at", Float),
+)
