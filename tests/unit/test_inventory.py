@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, text, update
 
 from interlock.manager import inventory
-from interlock.manager.errors import BadImport, DatabaseFromTheFuture, HostThere, UnknownHost
+from interlock.manager.errors import BadImport, DatabaseFromTheFuture, HostNotListed, HostThere
 from interlock.manager.hosts_file import read_hosts
 from interlock.manager.inventory import Entry
 from interlock.manager.package_sets import intern_set, read_sets
@@ -38,7 +38,7 @@ def test_a_host_is_added_chosen_and_removed(engine: Engine) -> None:
     assert inventory.choose(engine) == []
     for action in (lambda: inventory.remove(engine, "web1"), lambda: inventory.pin(engine, "web1", "x"),
                    lambda: inventory.choose(engine, ["web1"])):  # fmt: skip
-        with pytest.raises(UnknownHost):
+        with pytest.raises(HostNotListed):
             action()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from interlock.errors import InterlockError, Refused, UsageError
 
 
-class UnknownHost(UsageError):
+class HostNotListed(UsageError):
     """No host has the name {host}."""
 
     hint = "`interlock hosts list` has the names."

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
-from interlock.manager.errors import HostThere, UnknownHost
+from interlock.manager.errors import HostNotListed, HostThere
 from interlock.manager.tables import GROUPS, HOSTS
 
 NEW, REACHABLE, FAILED, NOT_OURS = "new", "reachable", "failed", "not-ours"
@@ -142,17 +142,17 @@ def _group(connection: Connection, groups: Mapping[int, Iterable[str]]) -> None:
 
 
 def remove(engine: Engine, name: str) -> None:
-    """Remove a host from the inventory; the host itself is not touched. Raises UnknownHost."""
+    """Remove a host from the inventory; the host itself is not touched. Raises HostNotListed."""
     with engine.begin() as connection:
         if not connection.execute(delete(HOSTS).where(HOSTS.c.name == name)).rowcount:
-            raise UnknownHost(host=name)
+            raise HostNotListed(host=name)
 
 
 def pin(engine: Engine, name: str, host_key: str) -> None:
-    """Pin a host's ssh key. Raises UnknownHost."""
+    """Pin a host's ssh key. Raises HostNotListed."""
     with engine.begin() as connection:
         if not connection.execute(update(HOSTS).where(HOSTS.c.name == name).values(host_key=host_key)).rowcount:
-            raise UnknownHost(host=name)
+            raise HostNotListed(host=name)
 
 
 def choose(
@@ -160,7 +160,7 @@ def choose(
 ) -> list[Known]:
     """Return the hosts of these names, or all; narrowed to those in one of ``groups`` with all ``labels``.
 
-    Raises UnknownHost for a name that nobody has.
+    Raises HostNotListed for a name that nobody has.
     """
     with engine.connect() as connection:
         members: dict[int, list[str]] = {}
@@ -170,7 +170,7 @@ def choose(
     there = {one.entry.name for one in found}
     for name in names:
         if name not in there:
-            raise UnknownHost(host=name)
+            raise HostNotListed(host=name)
     return [
         one
         for one in found
