@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from conftest import Host
 from fleet_tools import Fleet
 
 from interlock.lab import verbs
+from interlock.lab.bulletins import LabBulletin
+from interlock.lab.depots import make_depot, read_packages
 from interlock.lab.hosts import Lab
+from interlock.lab.recipe import Recipe, build
+from interlock.lab.signing import SigningKey, sign
 
 SEED = int(os.environ.get("INTERLOCK_SEED", "20261123"))
 KILLS = int(os.environ.get("INTERLOCK_KILLS", "4"))
@@ -111,3 +116,30 @@ def test_a_rollout_that_was_aborted_begins_no_further_host(fleet: Fleet) -> None
     assert fleet.run("rollouts", "resume", "ended").returncode == 2
     assert "skipped" not in outcomes(fleet, "ended").values()
     assert fleet.json("rollouts", "list")[-1]["state"] == "aborted"
+
+
+def test_hosts_reboot_by_their_own_verdict_prove_themselves_and_can_be_taken_back(
+    fleet: Fleet, lab_key: SigningKey, tmp_path: Path
+) -> None:
+    for host in fleet.hosts.values():
+        place, runner = Path(host.root) / "srv/rebooting", host.lab.runner
+        sign(build([Recipe("lab-tool-01", "91")], place, tmp_path / host.name, runner), lab_key, runner)
+        found = read_packages(place, runner)
+        row = LabBulletin("BOOT-1", "Needs a reboot", "bugfix", "Low", "2026-01-01", "x", found, reboot=True)
+        make_depot(place, [row], runner, lab_key)
+    boots = {name: boot(host) for name, host in fleet.hosts.items()}
+    done = fleet.run("remediate", "boots", "--depot", "/srv/rebooting", "--yes", "--wave", "100%", "--reboot",
+                     "--patience", "120", "--health", "rpm -q lab-tool-01 | grep -q -- -91-")  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(outcomes(fleet, "boots").values()) == {"done"}
+    assert all(boot(host) != boots[name] for name, host in fleet.hosts.items())
+    assert fleet.run("rollouts", "take-back", "boots", "--wave", "0", "--yes").returncode == 0
+    assert sorted(outcomes(fleet, "boots").values()) == ["done", "done", "taken-back"]
+    assert fleet.run("rollouts", "take-back", "boots", "--yes").returncode == 0
+    assert set(outcomes(fleet, "boots").values()) == {"taken-back"}
+    assert "91" not in versions(fleet)
+    assert fleet.run("rollouts", "take-back", "boots", "--yes").returncode == 2
+
+
+def boot(host: Host) -> str:
+    return host.shell("cut -d ' ' -f 22 /proc/1/stat").stdout

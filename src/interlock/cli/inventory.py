@@ -10,7 +10,7 @@ from interlock.cli.records import status_row
 from interlock.host.context import this_host
 from interlock.upgrade.advise import gather_facts
 from interlock.upgrade.once import find_asked
-from interlock.upgrade.operation import list_operations
+from interlock.upgrade.operation import Operation, list_operations
 from interlock.upgrade.prepare import read_installed
 from interlock.upgrade.service import events_since, running
 
@@ -60,6 +60,14 @@ def run_operation(options: argparse.Namespace) -> int:
     state = operation.state()
     print_json({
         "format": FORMAT, "operation": operation.id, "state": state.name if state else "empty", "running": alive,
-        "events": events, "offset": offset, "end": end,
+        "events": events, "offset": offset, "end": end, "reboot": _needs_reboot(operation),
     })  # fmt: skip
     return 0
+
+
+def _needs_reboot(operation: Operation) -> bool:
+    """Say whether the plan of an operation wants a reboot for all of it to take effect."""
+    try:
+        return operation.read_json("plan.json").get("reboot") is True
+    except (OSError, ValueError, AttributeError):
+        return False

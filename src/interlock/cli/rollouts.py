@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import fcntl
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,14 +17,16 @@ from sqlalchemy import Engine
 from interlock.cli.hosts import choosing, chosen, program, store, verb, when
 from interlock.cli.output import consent, count, print_json, say, table
 from interlock.errors import Busy, UsageError
-from interlock.manager import rollouts
-from interlock.manager.drive import UNREACHABLE
+from interlock.manager import inventory, rollouts
+from interlock.manager.drive import BACK, DENIED, DONE, UNHEALTHY, UNREACHABLE, Driver
 from interlock.manager.inventory import NOT_OURS
 from interlock.manager.rollouts import ABORTED, ACTIVE, COMPLETE, PAUSED, Spec
 from interlock.manager.store import default_url, is_root
 from interlock.manager.waves import Amount, Budget, cut
 
 AT_A_TIME = 10
+# What a host can be after an upgrade that it still has.
+TAKEN = (DONE, UNHEALTHY, DENIED, UNREACHABLE)
 POLL_SECONDS = 0.5
 
 
@@ -47,6 +50,7 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="wait after each wave")
     parser.add_argument("--health", default="", metavar="COMMAND", help="must end with 0 on each host afterwards")
     parser.add_argument("--patience", type=float, default=1800.0, metavar="SECONDS", help="for an unreachable host")
+    parser.add_argument("--reboot", action="store_true", help="reboot hosts that need it, each by its own verdict")
     parser.add_argument("--quiesce", action="store_true", help="stop agents on the hosts meanwhile")
     parser.add_argument("--at-a-time", type=int, default=AT_A_TIME, metavar="N", help=f"default: {AT_A_TIME}")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
@@ -59,9 +63,14 @@ def add_parsers(subparsers: Any) -> None:
     for name, text, function in (
         ("show", "each host of a rollout", run_show), ("pause", "begin no further host", run_pause),
         ("abort", "begin no further host, for good", run_abort), ("resume", "go on with a rollout", run_resume),
+        ("take-back", "roll hosts of a rollout back", run_take_back),
     ):  # fmt: skip
         one = verb(inner, name, text, function)
         one.add_argument("rollout", metavar="ROLLOUT")
+        if name == "take-back":
+            one.add_argument("hosts", metavar="HOST", nargs="*", help="only these (default: all that were upgraded)")
+            one.add_argument("--wave", type=int, metavar="N", help="only this wave (the first is 0)")
+            one.add_argument("--yes", "-y", action="store_true", help="do not ask")
         if name == "resume":
             one.add_argument("--at-a-time", type=int, default=AT_A_TIME, metavar="N")
 
@@ -78,7 +87,7 @@ def run_remediate(options: argparse.Namespace) -> int:
         raise UsageError(detail=str(error)) from None
     spec = Spec(
         options.rollout, options.depot, waves, options.bulletin, ["--quiesce"] if options.quiesce else [],
-        options.health, options.budget, options.soak, options.patience,
+        options.health, options.budget, options.soak, options.patience, reboot=options.reboot,
     )  # fmt: skip
     if not options.json:
         for number, wave in enumerate(waves):
@@ -183,6 +192,42 @@ def run_show(options: argparse.Namespace) -> int:
         say("\n".join(table(("WAVE", "HOST", "OUTCOME", "OPERATION", "DETAIL"), rows)))
     _report(engine, options)
     return 0
+
+
+def run_take_back(options: argparse.Namespace) -> int:
+    """Roll back what a rollout did, on some hosts, a wave, or all. Exit status 4 where one could not be."""
+    engine = store()
+    standing = rollouts.standing(engine, options.rollout)
+    if standing.state in (ACTIVE, PAUSED):
+        raise UsageError(detail=f"{options.rollout} is {standing.state}; abort it first")
+    rows = [one for one in standing.hosts
+            if one["operation"] and one["outcome"] in TAKEN and (not options.hosts or one["host"] in options.hosts)
+            and options.wave in (None, one["wave"])]  # fmt: skip
+    if not rows:
+        raise UsageError(detail="no host of this rollout is meant that was upgraded by it")
+    if not options.json:
+        say(f"To be taken back: {', '.join(str(one['host']) for one in rows)}")
+    if not consent("Go on?", options.yes):
+        return 0
+    from interlock.manager import workflows  # noqa: PLC0415 - as above
+
+    context, spec = workflows.Context(engine, program()), rollouts.read_spec(engine, options.rollout)
+    bad = asyncio.run(_taken_back(engine, context.driver(spec), options.rollout, rows))
+    _report(engine, options)
+    return 4 if bad else 0
+
+
+async def _taken_back(engine: Engine, driver: Driver, rollout: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    limit = asyncio.Semaphore(AT_A_TIME)
+
+    async def one(row: Mapping[str, Any]) -> bool:
+        (known,) = inventory.choose(engine, [str(row["host"])])
+        async with limit:
+            came = await driver.take_back(known.entry, str(row["operation"]))
+        rollouts.note(engine, rollout, came, time.time())
+        return bool(came["outcome"] == BACK)
+
+    return not all(await asyncio.gather(*map(one, rows)))
 
 
 def run_pause(options: argparse.Namespace) -> int:

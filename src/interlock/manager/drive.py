@@ -18,10 +18,14 @@ from interlock.manager.scan import Scanner
 
 START_SECONDS, ASK_SECONDS, BACK_SECONDS, HEALTH_SECONDS = 1800.0, 60.0, 3600.0, 300.0
 POLL_SECONDS, AGAIN_SECONDS = 1.0, 5.0
-DONE, FAILED, REFUSED, HELD, UNREACHABLE, UNHEALTHY, NOTHING = (
-    "done", "rolled-back", "refused", "held", "unreachable", "unhealthy", "nothing-to-do",
+DONE, FAILED, REFUSED, HELD, UNREACHABLE, UNHEALTHY, NOTHING, DENIED = (
+    "done", "rolled-back", "refused", "held", "unreachable", "unhealthy", "nothing-to-do", "reboot-denied",
 )  # fmt: skip
+BACK, NOT_BACK = "taken-back", "not-taken-back"
 GOOD = (DONE, NOTHING)
+REFUSED_STATUS = 3
+# Another boot has another id; a container shares the machine's, so the start of its first process counts as well.
+BOOT = "cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 22 /proc/1/stat"
 # The exit statuses of the program, as outcomes of a host.
 OUTCOMES = {0: DONE, 3: REFUSED, 4: FAILED, 5: HELD, 6: REFUSED, 7: REFUSED}
 
@@ -34,7 +38,6 @@ class Wish:
     depot: str
     bulletins: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
-    health: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,61 @@ class Driver:
                     return _row(entry, UNREACHABLE, f"{error} {error.advice}")
             await asyncio.sleep(AGAIN_SECONDS)
 
+    async def boot(self, entry: Entry) -> str:
+        """Return what tells this boot of a host from another; nothing where it cannot be reached."""
+        until = self.monotonic() + self.patience
+        while True:
+            try:
+                async with self.scanner.connect(entry) as link:
+                    return await _boot(link)
+            except HostError:
+                if self.monotonic() > until:
+                    return ""
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def reboot(self, entry: Entry, before: str) -> dict[str, Any]:
+        """Reboot a host by its own verdict, unless it is in another boot than ``before``; return what came of it.
+
+        It counts as rebooted when it answers from another boot, is not held, and has nothing unfinished.
+        """
+        until, problem = self.monotonic() + self.patience, ""
+        while self.monotonic() <= until:
+            try:
+                async with self.scanner.connect(entry) as link:
+                    program = [(await self.scanner.prepare(link))[0], self.scanner.path]
+                    if await _boot(link) != before:
+                        return await self._up(link, program, entry)
+                    answer = await link.run([*program, "reboot", "--yes", "--json"], ASK_SECONDS)
+                    if answer.status == REFUSED_STATUS:
+                        return {"outcome": DENIED, "detail": _reasons(answer)}
+            except HostError as error:
+                problem = f"{error} {error.advice}"
+            await asyncio.sleep(AGAIN_SECONDS)
+        return {"outcome": UNREACHABLE, "detail": f"it was to reboot, and has not come back: {problem}"}
+
+    async def _up(self, link: Link, program: Sequence[str], entry: Entry) -> dict[str, Any]:
+        status = _object(link, await link.run([*program, "status", "--json"], ASK_SECONDS))
+        if status.get("hold") or status.get("interrupted"):
+            return {"outcome": HELD, "detail": f"after the reboot: {status.get('hold') or 'something is unfinished'}"}
+        return {"outcome": DONE, "detail": "rebooted"}
+
+    async def healthy(self, entry: Entry, command: str) -> dict[str, Any]:
+        """Run the user's own health check; return its outcome, tried again while the host cannot be reached."""
+        until = self.monotonic() + self.patience
+        while True:
+            try:
+                async with self.scanner.connect(entry) as link:
+                    answer = await link.run(["sh", "-c", command], HEALTH_SECONDS)
+                if answer.status == 0:
+                    return {"outcome": DONE}
+                said = (answer.stderr or answer.stdout).strip()[-300:]
+                detail = f"the health check ended with status {answer.status}: {said}"
+                return {"outcome": UNHEALTHY, "detail": detail}
+            except HostError as error:
+                if self.monotonic() > until:
+                    return {"outcome": UNHEALTHY, "detail": f"the health check could not be made: {error}"}
+            await asyncio.sleep(AGAIN_SECONDS)
+
     async def _on(self, link: Link, program: Sequence[str], entry: Entry, wish: Wish) -> dict[str, Any]:
         known = await self._ask(link, program, wish.name)
         if known["operation"] is None:
@@ -74,7 +132,7 @@ class Driver:
                 return _row(entry, NOTHING, "this host has all that applies")
         end = await self._end(link, program, wish.name)
         row = _row(entry, OUTCOMES.get(int(end["exit_status"]), FAILED), str(end["message"]), str(end["op"]))
-        return await self._proven(link, entry, wish, row) if row["outcome"] == DONE else row
+        return {**row, "reboot": bool((await self._ask(link, program, wish.name)).get("reboot"))}
 
     async def _ask(self, link: Link, program: Sequence[str], name: str) -> dict[str, Any]:
         return _object(link, await link.run([*program, "operation", name, "--json"], ASK_SECONDS))
@@ -98,16 +156,6 @@ class Driver:
                     }
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _proven(self, link: Link, entry: Entry, wish: Wish, row: dict[str, Any]) -> dict[str, Any]:
-        """Run the user's own health check where there is one."""
-        if not wish.health:
-            return row
-        answer = await link.run(["sh", "-c", wish.health], HEALTH_SECONDS)
-        if answer.status == 0:
-            return row
-        said = (answer.stderr or answer.stdout).strip()[-300:]
-        return {**row, "outcome": UNHEALTHY, "detail": f"the health check ended with status {answer.status}: {said}"}
-
     async def take_back(self, entry: Entry, operation: str) -> dict[str, Any]:
         """Roll one operation of a host back, and return what came of it."""
         try:
@@ -115,14 +163,27 @@ class Driver:
                 python, _ = await self.scanner.prepare(link)
                 words = [python, self.scanner.path, "rollback", operation, "--yes", "--json"]
                 answer = await link.run(words, BACK_SECONDS)
-                outcome = "taken-back" if answer.status == 0 else "not-taken-back"
-                return {**_row(entry, outcome, answer.stderr.strip()[-300:], operation)}
+                outcome = BACK if answer.status == 0 else NOT_BACK
+                return _row(entry, outcome, answer.stderr.strip()[-300:], operation)
         except HostError as error:
-            return _row(entry, "not-taken-back", str(error), operation)
+            return _row(entry, NOT_BACK, str(error), operation)
 
 
 def _row(entry: Entry, outcome: str, detail: str, operation: str = "") -> dict[str, Any]:
     return {"host": entry.name, "outcome": outcome, "detail": detail, "operation": operation}
+
+
+async def _boot(link: Link) -> str:
+    return " ".join((await link.run(["sh", "-c", BOOT], ASK_SECONDS)).stdout.split())
+
+
+def _reasons(answer: Answer) -> str:
+    try:
+        found = json.loads(answer.stdout)
+        reasons = [f"{one.get('subject')} {one.get('detail')}" for one in found.get("reasons", [])]
+        return "; ".join(reasons) or str(found.get("message", ""))
+    except (ValueError, AttributeError):
+        return answer.stderr.strip()[-300:]
 
 
 def _object(link: Link, answer: Answer) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, insert, select, update
 
 from interlock.errors import UsageError
-from interlock.manager.drive import GOOD, UNREACHABLE
+from interlock.manager.drive import BACK, GOOD, UNREACHABLE
 from interlock.manager.tables import ROLLOUT_HOSTS, ROLLOUTS
 from interlock.manager.waves import Amount, Budget
 
@@ -43,6 +43,7 @@ class Spec:
     soak: float = 0.0
     patience: float = 1800.0
     take_back: bool = True
+    reboot: bool = False
 
     @property
     def total(self) -> int:
@@ -65,7 +66,7 @@ class Standing:
     @property
     def failed(self) -> list[str]:
         """The hosts that could be reached, and failed."""
-        waiting = (WAITING, RUNNING, SKIPPED, UNREACHABLE, *GOOD)
+        waiting = (WAITING, RUNNING, SKIPPED, UNREACHABLE, BACK, *GOOD)
         return [str(one["host"]) for one in self.hosts if one["outcome"] not in waiting]
 
     def verdict(self, budget: str, total: int) -> str:

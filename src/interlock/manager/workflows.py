@@ -17,7 +17,7 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from sqlalchemy import Engine
 
 from interlock.manager import inventory, rollouts
-from interlock.manager.drive import GOOD, Driver, Wish
+from interlock.manager.drive import DONE, GOOD, UNREACHABLE, Driver, Wish
 from interlock.manager.rollouts import ABORTED, COMPLETE, PAUSED, RUNNING, SKIPPED, STOPPED, Spec
 from interlock.manager.scan import Scanner
 from interlock.manager.ssh_link import connect
@@ -78,7 +78,7 @@ def begin(name: str) -> Any:
 def read_waves(name: str) -> dict[str, Any]:
     """Return the waves of a rollout, and how long to wait between them."""
     spec = rollouts.read_spec(context().engine, name)
-    return {"waves": spec.waves, "soak": spec.soak}
+    return {"waves": spec.waves, "soak": spec.soak, "back": spec.take_back, "reboot": spec.reboot}
 
 
 @DBOS.step()
@@ -106,8 +106,33 @@ def carry_out(name: str, host: str) -> dict[str, Any]:
     """Have a host carry out the wish, and wait for its end."""
     spec = rollouts.read_spec(context().engine, name)
     (known,) = inventory.choose(context().engine, [host])
-    wish = Wish(f"{name}:{host}", spec.depot, tuple(spec.bulletins), tuple(spec.options), spec.health)
+    wish = Wish(f"{name}:{host}", spec.depot, tuple(spec.bulletins), tuple(spec.options))
     return asyncio.run(context().driver(spec).carry_out(known.entry, wish))
+
+
+@DBOS.step()
+def boot(name: str, host: str) -> str:
+    """Return what tells the present boot of a host from another; written down before it is rebooted."""
+    engine = context().engine
+    (known,) = inventory.choose(engine, [host])
+    return asyncio.run(context().driver(rollouts.read_spec(engine, name)).boot(known.entry))
+
+
+@DBOS.step()
+def reboot(name: str, host: str, before: str) -> dict[str, Any]:
+    """Reboot a host by its own verdict, and wait until it has proven itself."""
+    engine = context().engine
+    (known,) = inventory.choose(engine, [host])
+    return asyncio.run(context().driver(rollouts.read_spec(engine, name)).reboot(known.entry, before))
+
+
+@DBOS.step()
+def health(name: str, host: str) -> dict[str, Any]:
+    """Run the user's health check on a host, where there is one."""
+    engine = context().engine
+    spec = rollouts.read_spec(engine, name)
+    (known,) = inventory.choose(engine, [host])
+    return asyncio.run(context().driver(spec).healthy(known.entry, spec.health)) if spec.health else {"outcome": DONE}
 
 
 @DBOS.step()
@@ -129,7 +154,7 @@ def finish(name: str) -> dict[str, Any]:
 
 
 @DBOS.workflow()
-def on_host(name: str, host: str, wants_back: bool) -> dict[str, Any]:
+def on_host(name: str, host: str, wants_back: bool, may_reboot: bool) -> dict[str, Any]:
     """Do one host of a rollout, unless the rollout has stopped by then."""
     answer = look(name)
     while answer == PAUSED:
@@ -142,6 +167,13 @@ def on_host(name: str, host: str, wants_back: bool) -> dict[str, Any]:
     row: dict[str, Any] = carry_out(name, host)
     if row["host"] != host:
         raise RuntimeError(f"the result of {row['host']} came to {host}")
+    if row["outcome"] == DONE and row.get("reboot") and may_reboot:
+        note(name, {**row, "outcome": RUNNING, "detail": "reboots"})
+        before = boot(name, host)
+        lost = {"outcome": UNREACHABLE, "detail": "upgraded; it was to be rebooted, and could not be reached"}
+        row = {**row, **(reboot(name, host, before) if before else lost)}
+    if row["outcome"] == DONE:
+        row = {**row, **health(name, host)}
     note(name, row)
     if wants_back and row["outcome"] == "unhealthy" and row["operation"]:
         back = take_back(name, host, row["operation"])
@@ -158,7 +190,7 @@ def roll_out(name: str) -> dict[str, Any]:
         handles: list[Any] = []
         for host in wave:
             with SetWorkflowID(f"host:{name}:{host}"):
-                handles.append(DBOS.enqueue_workflow(QUEUE, on_host, name, host, True))
+                handles.append(DBOS.enqueue_workflow(QUEUE, on_host, name, host, plan["back"], plan["reboot"]))
         results = [handle.get_result() for handle in handles]
         if number + 1 < len(plan["waves"]) and any(one["outcome"] in GOOD for one in results):
             DBOS.sleep(plan["soak"])
