@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from interlock.manager import rollouts
-from interlock.manager.rollouts import RolloutThere, Spec, UnknownRollout
+from interlock.manager.rollouts import RolloutThere, Spec, Tally, UnknownRollout
 from interlock.manager.store import open_store
 from interlock.manager.waves import Amount, Budget, cut
 
@@ -43,7 +43,7 @@ def test_a_budget_is_spent_when_so_many_have_failed(budget: str, total: int, lim
 
 
 def test_the_arithmetic_says_of_what_a_percentage_is() -> None:
-    said = Budget(Amount.parse("10%")).arithmetic(["a"] * 7, ["b"] * 3, 100)
+    said = Budget(Amount.parse("10%")).arithmetic(7, 3, 100)
     assert (
         said == "10 (7 failed, 3 could not be reached) of a failure budget of 10% of the 100 hosts of this rollout = 10"
     )
@@ -64,9 +64,11 @@ def test_a_rollout_is_written_down_and_counts_who_failed(engine: Engine) -> None
     for host, outcome in rows.items():
         rollouts.note(engine, "r", {"host": host, "outcome": outcome, "detail": "d", "operation": "o"}, 3.0)
     standing = rollouts.standing(engine, "r")
-    assert (standing.failed, standing.named("unreachable"), standing.verdict("30%", 10)) == (["h1"], ["h2"], "")
+    assert (standing.failed, standing.named("unreachable")) == (["h1"], ["h2"])
+    assert rollouts.tally(engine, "r") == Tally("active", "", 1, 1)
+    assert rollouts.tally(engine, "r").verdict("30%", 10) == ""
     rollouts.note(engine, "r", {"host": "h5", "outcome": "unhealthy"}, 4.0)
-    assert rollouts.standing(engine, "r").verdict("30%", 10).startswith("3 (2 failed, 1 could not be reached) of")
+    assert rollouts.tally(engine, "r").verdict("30%", 10).startswith("3 (2 failed, 1 could not be reached) of")
     for action in (lambda: rollouts.read_spec(engine, "x"), lambda: rollouts.standing(engine, "x"),
                    lambda: rollouts.set_state(engine, "x", "paused")):  # fmt: skip
         with pytest.raises(UnknownRollout):

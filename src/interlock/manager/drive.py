@@ -42,11 +42,16 @@ class Wish:
 
 @dataclass(frozen=True)
 class Driver:
-    """How hosts are driven. ``patience`` is how long an unreachable one is tried again, in seconds."""
+    """How hosts are driven. ``patience`` is how long an unreachable one is tried again, in seconds.
+
+    ``poll`` and ``again`` are the seconds between two looks at one that is at work, and two tries to reach one.
+    """
 
     scanner: Scanner
     patience: float
     monotonic: Callable[[], float]
+    poll: float = POLL_SECONDS
+    again: float = AGAIN_SECONDS
 
     async def carry_out(self, entry: Entry, wish: Wish) -> dict[str, Any]:
         """Have a host carry out a wish, and return what came of it; never raises for what is wrong with the host."""
@@ -62,7 +67,7 @@ class Driver:
             except HostError as error:
                 if self.monotonic() > until:
                     return _row(entry, UNREACHABLE, f"{error} {error.advice}")
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(self.again)
 
     async def boot(self, entry: Entry) -> str:
         """Return what tells this boot of a host from another; nothing where it cannot be reached."""
@@ -74,7 +79,7 @@ class Driver:
             except HostError:
                 if self.monotonic() > until:
                     return ""
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(self.again)
 
     async def reboot(self, entry: Entry, before: str) -> dict[str, Any]:
         """Reboot a host by its own verdict, unless it is in another boot than ``before``; return what came of it.
@@ -93,7 +98,7 @@ class Driver:
                         return {"outcome": DENIED, "detail": _reasons(answer)}
             except HostError as error:
                 problem = f"{error} {error.advice}"
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(self.again)
         return {"outcome": UNREACHABLE, "detail": f"it was to reboot, and has not come back: {problem}"}
 
     async def _up(self, link: Link, program: Sequence[str], entry: Entry) -> dict[str, Any]:
@@ -117,7 +122,7 @@ class Driver:
             except HostError as error:
                 if self.monotonic() > until:
                     return {"outcome": UNHEALTHY, "detail": f"the health check could not be made: {error}"}
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(self.again)
 
     async def _on(self, link: Link, program: Sequence[str], entry: Entry, wish: Wish) -> dict[str, Any]:
         known = await self._ask(link, program, wish.name)
@@ -154,7 +159,7 @@ class Driver:
                         "message": f"its engine was cut off; it is {state}",
                         "op": answer["operation"],
                     }
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(self.poll)
 
     async def take_back(self, entry: Entry, operation: str) -> dict[str, Any]:
         """Roll one operation of a host back, and return what came of it."""

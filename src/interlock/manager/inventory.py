@@ -180,6 +180,30 @@ def choose(
     ]
 
 
+def find(engine: Engine, name: str) -> Known:
+    """Return one host. Raises HostNotListed."""
+    with engine.connect() as connection:
+        row = connection.execute(select(HOSTS).where(HOSTS.c.name == name)).first()
+        if row is None:
+            raise HostNotListed(host=name)
+        names = connection.execute(select(GROUPS.c.name).where(GROUPS.c.host == row.id).order_by(GROUPS.c.name))
+        return _known(row, {row.id: [str(one.name) for one in names]})
+
+
+class Entries:
+    """Hosts by name, each read when it is asked for: the jump hosts of one are few, the hosts of a fleet are not."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def get(self, name: str) -> Optional[Entry]:
+        """Return the entry of a host, or None."""
+        try:
+            return find(self.engine, name).entry
+        except HostNotListed:
+            return None
+
+
 def _known(row: Any, members: Mapping[int, Sequence[str]]) -> Known:
     entry = Entry(
         row.name, row.address, row.port, row.user, row.identity, row.jump, row.sudo, row.host_key, row.product,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, func, insert, select, update
 
 from interlock.errors import UsageError
 from interlock.manager.drive import BACK, GOOD, UNREACHABLE
@@ -14,6 +14,7 @@ from interlock.manager.tables import ROLLOUT_HOSTS, ROLLOUTS
 from interlock.manager.waves import Amount, Budget
 
 WAITING, RUNNING, SKIPPED = "waiting", "running", "skipped"
+NOT_FAILED = (WAITING, RUNNING, SKIPPED, UNREACHABLE, BACK, *GOOD)
 ACTIVE, PAUSED, STOPPED, ABORTED, COMPLETE = "active", "paused", "stopped", "aborted", "complete"
 
 
@@ -66,14 +67,23 @@ class Standing:
     @property
     def failed(self) -> list[str]:
         """The hosts that could be reached, and failed."""
-        waiting = (WAITING, RUNNING, SKIPPED, UNREACHABLE, BACK, *GOOD)
-        return [str(one["host"]) for one in self.hosts if one["outcome"] not in waiting]
+        return [str(one["host"]) for one in self.hosts if one["outcome"] not in NOT_FAILED]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How a rollout stands, counted."""
+
+    state: str
+    reason: str
+    failed: int
+    unreachable: int
 
     def verdict(self, budget: str, total: int) -> str:
         """Return the arithmetic where the failure budget is spent, else nothing."""
-        limit, lost = Budget(Amount.parse(budget)), self.named(UNREACHABLE)
-        spent = limit.spent(len(self.failed) + len(lost), total)
-        return limit.arithmetic(self.failed, lost, total) if spent else ""
+        limit = Budget(Amount.parse(budget))
+        spent = limit.spent(self.failed + self.unreachable, total)
+        return limit.arithmetic(self.failed, self.unreachable, total) if spent else ""
 
 
 def create(engine: Engine, spec: Spec, now: float) -> None:
@@ -109,6 +119,21 @@ def standing(engine: Engine, name: str) -> Standing:
             .order_by(ROLLOUT_HOSTS.c.wave, ROLLOUT_HOSTS.c.host)
         )
         return Standing(row.state, row.reason, [dict(one._mapping) for one in hosts])
+
+
+def tally(engine: Engine, name: str) -> Tally:
+    """Count how a rollout stands, whatever its size. Raises UnknownRollout."""
+    column = ROLLOUT_HOSTS.c.outcome
+    with engine.connect() as connection:
+        row = connection.execute(select(ROLLOUTS.c.state, ROLLOUTS.c.reason).where(ROLLOUTS.c.name == name)).first()
+        if row is None:
+            raise UnknownRollout(rollout=name)
+        rows = connection.execute(
+            select(column, func.count(column)).where(ROLLOUT_HOSTS.c.rollout == name).group_by(column)
+        ).all()
+    counts: dict[str, int] = {str(one[0]): one[1] for one in rows}
+    failed = sum(number for outcome, number in counts.items() if outcome not in NOT_FAILED)
+    return Tally(str(row.state), str(row.reason), failed, counts.get(UNREACHABLE, 0))
 
 
 def names(engine: Engine) -> list[tuple[str, str, float]]:

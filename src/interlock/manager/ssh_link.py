@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
 
 import asyncssh
 
@@ -31,6 +32,13 @@ NOT_FOUND = 127
 MOST_JUMPS = 4
 SUDO_ASKS = ("a password is required", "a terminal is required", "no tty present", "is not in the sudoers")
 FULL = ("No space left on device", "Disk quota exceeded")
+
+
+class Others(Protocol):
+    """Hosts by name, for those that are gone through; a dictionary is one."""
+
+    def get(self, name: str, /) -> Entry | None:
+        """Return the entry of a host, or None."""
 
 
 class SshLink:
@@ -93,7 +101,7 @@ class SshLink:
 
 
 @asynccontextmanager
-async def connect(entry: Entry, others: Mapping[str, Entry]) -> AsyncIterator[SshLink]:
+async def connect(entry: Entry, others: Others) -> AsyncIterator[SshLink]:
     """Give a connection to a host, through its jump hosts (entries of ``others``). Raises HostError."""
     async with AsyncExitStack() as stack:
         tunnel: asyncssh.SSHClientConnection | None = None
@@ -103,7 +111,7 @@ async def connect(entry: Entry, others: Mapping[str, Entry]) -> AsyncIterator[Ss
         yield SshLink(entry, tunnel)
 
 
-def _way(entry: Entry, others: Mapping[str, Entry]) -> list[Entry]:
+def _way(entry: Entry, others: Others) -> list[Entry]:
     """Return the host and those that it is reached through, the nearest to it first."""
     way = [entry]
     while way[-1].jump:
@@ -155,7 +163,7 @@ def _explained(entry: Entry, error: Exception) -> HostError:
     return Unreachable(host=entry.name, detail=said or type(error).__name__)
 
 
-async def ask_host_key(entry: Entry, others: Mapping[str, Entry]) -> tuple[str, str]:
+async def ask_host_key(entry: Entry, others: Others) -> tuple[str, str]:
     """Return the public key that a host shows, and its fingerprint. Raises HostError."""
     async with AsyncExitStack() as stack:
         tunnel: asyncssh.SSHClientConnection | None = None

@@ -51,10 +51,9 @@ class Budget:
         """Say whether the rollout stops."""
         return failed >= self.amount.of(total)
 
-    def arithmetic(self, failed: Sequence[str], unreachable: Sequence[str], total: int) -> str:
+    def arithmetic(self, failed: int, unreachable: int, total: int) -> str:
         """Say how the budget stands, and of what a percentage is."""
         limit = self.amount.of(total)
         share = f"{self.amount} of the {total} hosts of this rollout = {limit}" if self.amount.percent else f"{limit}"
-        both = len(failed) + len(unreachable)
-        parts = f"{len(failed)} failed, {len(unreachable)} could not be reached"
-        return f"{both} ({parts}) of a failure budget of {share}"
+        parts = f"{failed} failed, {unreachable} could not be reached"
+        return f"{failed + unreachable} ({parts}) of a failure budget of {share}"

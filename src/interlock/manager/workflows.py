@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from sqlalchemy import Engine
 
-from interlock.manager import inventory, rollouts
+from interlock.manager import drive, inventory, rollouts
 from interlock.manager.drive import DONE, GOOD, UNREACHABLE, Driver, Wish
 from interlock.manager.rollouts import ABORTED, COMPLETE, PAUSED, RUNNING, SKIPPED, STOPPED, Spec
 from interlock.manager.scan import Scanner
@@ -35,12 +35,15 @@ class Context:
     engine: Engine
     program: bytes
     scanner: Optional[Scanner] = None
+    poll: float = drive.POLL_SECONDS
+    again: float = drive.AGAIN_SECONDS
+    monotonic: Callable[[], float] = time.monotonic
 
     def driver(self, spec: Spec) -> Driver:
         """Return how this rollout's hosts are driven."""
-        others = {one.entry.name: one.entry for one in inventory.choose(self.engine)}
+        others = inventory.Entries(self.engine)
         scanner = self.scanner or Scanner(lambda entry: connect(entry, others), self.program, time.time)
-        return Driver(scanner, spec.patience, time.monotonic)
+        return Driver(scanner, spec.patience, self.monotonic, self.poll, self.again)
 
 
 _context: list[Context] = []
@@ -85,7 +88,7 @@ def read_waves(name: str) -> dict[str, Any]:
 def look(name: str) -> str:
     """Say whether a rollout may go on: nothing, ``paused``, or why not; a spent budget is written down."""
     engine = context().engine
-    spec, standing = rollouts.read_spec(engine, name), rollouts.standing(engine, name)
+    spec, standing = rollouts.read_spec(engine, name), rollouts.tally(engine, name)
     if standing.state in (STOPPED, ABORTED):
         return standing.reason or standing.state
     verdict = standing.verdict(spec.budget, spec.total)
@@ -105,7 +108,7 @@ def note(name: str, row: dict[str, Any]) -> None:
 def carry_out(name: str, host: str) -> dict[str, Any]:
     """Have a host carry out the wish, and wait for its end."""
     spec = rollouts.read_spec(context().engine, name)
-    (known,) = inventory.choose(context().engine, [host])
+    known = inventory.find(context().engine, host)
     wish = Wish(f"{name}:{host}", spec.depot, tuple(spec.bulletins), tuple(spec.options))
     return asyncio.run(context().driver(spec).carry_out(known.entry, wish))
 
@@ -114,7 +117,7 @@ def carry_out(name: str, host: str) -> dict[str, Any]:
 def boot(name: str, host: str) -> str:
     """Return what tells the present boot of a host from another; written down before it is rebooted."""
     engine = context().engine
-    (known,) = inventory.choose(engine, [host])
+    known = inventory.find(engine, host)
     return asyncio.run(context().driver(rollouts.read_spec(engine, name)).boot(known.entry))
 
 
@@ -122,7 +125,7 @@ def boot(name: str, host: str) -> str:
 def reboot(name: str, host: str, before: str) -> dict[str, Any]:
     """Reboot a host by its own verdict, and wait until it has proven itself."""
     engine = context().engine
-    (known,) = inventory.choose(engine, [host])
+    known = inventory.find(engine, host)
     return asyncio.run(context().driver(rollouts.read_spec(engine, name)).reboot(known.entry, before))
 
 
@@ -131,7 +134,7 @@ def health(name: str, host: str) -> dict[str, Any]:
     """Run the user's health check on a host, where there is one."""
     engine = context().engine
     spec = rollouts.read_spec(engine, name)
-    (known,) = inventory.choose(engine, [host])
+    known = inventory.find(engine, host)
     return asyncio.run(context().driver(spec).healthy(known.entry, spec.health)) if spec.health else {"outcome": DONE}
 
 
@@ -139,7 +142,7 @@ def health(name: str, host: str) -> dict[str, Any]:
 def take_back(name: str, host: str, operation: str) -> dict[str, Any]:
     """Roll back what was done to a host."""
     spec = rollouts.read_spec(context().engine, name)
-    (known,) = inventory.choose(context().engine, [host])
+    known = inventory.find(context().engine, host)
     return asyncio.run(context().driver(spec).take_back(known.entry, operation))
 
 
@@ -147,10 +150,10 @@ def take_back(name: str, host: str, operation: str) -> dict[str, Any]:
 def finish(name: str) -> dict[str, Any]:
     """Write down the end of a rollout that went through all of its waves."""
     engine = context().engine
-    spec, standing = rollouts.read_spec(engine, name), rollouts.standing(engine, name)
+    spec, standing = rollouts.read_spec(engine, name), rollouts.tally(engine, name)
     if standing.state not in (STOPPED, ABORTED):
         rollouts.set_state(engine, name, COMPLETE, standing.verdict(spec.budget, spec.total))
-    return {"state": rollouts.standing(context().engine, name).state}
+    return {"state": rollouts.tally(engine, name).state}
 
 
 @DBOS.workflow()
@@ -191,7 +194,7 @@ def roll_out(name: str) -> dict[str, Any]:
         for host in wave:
             with SetWorkflowID(f"host:{name}:{host}"):
                 handles.append(DBOS.enqueue_workflow(QUEUE, on_host, name, host, plan["back"], plan["reboot"]))
-        results = [handle.get_result() for handle in handles]
+        results = [handle.get_result(polling_interval_sec=POLL_SECONDS) for handle in handles]
         if number + 1 < len(plan["waves"]) and any(one["outcome"] in GOOD for one in results):
             DBOS.sleep(plan["soak"])
     ended: dict[str, Any] = finish(name)
